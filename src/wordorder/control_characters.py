@@ -1,4 +1,4 @@
-"""Escapes control characters, which a terminal would obey: a text may hold ESC or BEL."""
+"""Escapes control characters such as ESC or BEL in text, which a terminal would interpret."""
 
 from __future__ import annotations
 

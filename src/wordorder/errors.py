@@ -48,10 +48,11 @@ class Note(UserWarning):
 def of_embedding(error: Exception) -> str | None:
     """Return the message of an error that a positional embedding raised; None for any other error.
 
-    One that a user-defined embedding did not raise on purpose is told with its file and line.
+    If a user-defined embedding raised something other than a PositionError, the message names the
+    file and line.
     """
-    # wordorder.positions imports no other package of ours, so it has an error class of its own. If
-    # it was raised, the module is imported already.
+    # wordorder.positions imports nothing else of wordorder, so it has its own error class. If that
+    # error was raised, wordorder.positions is already imported.
     positions = sys.modules.get("wordorder.positions")
     if positions is None or isinstance(error, BadInput | Failed | Refused):
         return None

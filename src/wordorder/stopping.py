@@ -33,7 +33,7 @@ def exit_code(error: KeyboardInterrupt) -> int:
 
 
 def report(error: KeyboardInterrupt, message: str) -> None:
-    """Record what a message to the user said about a stop, so that it is said once."""
+    """Record that the user has seen a message about a stop, so that it is not repeated."""
     error.add_note(message)
 
 

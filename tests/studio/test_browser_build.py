@@ -120,7 +120,7 @@ def test_a_model_from_the_page_to_its_text(open_page: Callable[..., Any], tmp_pa
     playwright.expect(page.get_by_role("button", name="Stop", exact=True)).to_be_hidden()
     playwright.expect(page.locator("figure svg").first).to_contain_text("guessing")
     playwright.expect(page.locator("main")).to_contain_text("It is learned")
-    page.get_by_label("It goes on from").fill("the cat")
+    page.get_by_label("Text to continue").fill("the cat")
     page.get_by_role("button", name="Generate").click()
     playwright.expect(page.locator(".written").nth(1).locator(".letter").nth(2)).to_be_visible()
     page.get_by_role("link", name="Inside", exact=True).first.click()

@@ -66,7 +66,7 @@ def test_what_cannot_be_computed_is_no_candidate(
     monkeypatch.setattr(benchmark, "KERNELS", ("flex", "plain"))  # no backward on a CPU
     chosen = measured()
     assert chosen.kernel == "plain"
-    assert "float32 flex cannot, float32 plain" in chosen.reason
+    assert "float32 flex failed, float32 plain" in chosen.reason
 
 
 @pytest.mark.parametrize(("slower", "is_timed"), [(1.5, True), (42.0, False)])
@@ -147,9 +147,7 @@ def test_work_of_another_machine_in_a_dtype_that_is_slow_here_is_told_of(
     said: list[str] = []
     other = recorded(dtype=dtype, processor="Z80")
     compute.check_same(other, TrainConfig(), True, said.append)
-    assert (
-        any("takes 50 times as long in bfloat16 as in float32" in line for line in said) == warned
-    )
+    assert any("is 50 times slower in bfloat16 than in float32" in line for line in said) == warned
     said.clear()
     compute.check_same(recorded(dtype=dtype), TrainConfig(), False, said.append)
     assert not said  # it is slow here, and was

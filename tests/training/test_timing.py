@@ -158,5 +158,5 @@ def test_a_cosine_is_planned_and_says_that_it_may_drift() -> None:
         assert plan.open_ended is (schedule != "cosine")
         return plan._time()
 
-    assert "is missed if the speed changes" in said("cosine")
+    assert "the end shifts if the speed changes" in said("cosine")
     assert "is missed" not in said("warmup-stable-decay")

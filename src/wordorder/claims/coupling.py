@@ -1,7 +1,8 @@
 """The claim that coupled positions carry addition past the trained length.
 
 Digits of the same significance share a position, so that the relation between the digits of a sum
-is the same at any length. Without this, positions of longer sums are new, or new together.
+is the same at any length. Otherwise longer sums have positions, or combinations of positions, that
+training never had.
 
 The baselines are those of the source: a learned table with random offsets, so that every row is
 trained, and the rotary models of the claim on addition. They have more layers than the models with

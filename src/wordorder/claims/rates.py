@@ -1,12 +1,12 @@
 """The claim that the learning rate decides more than the embedding does.
 
-Small models are compared at one learning rate, mostly. If a rate that is wrong by a factor of four
-changes the loss by more than another embedding does, such a comparison says little. Here every
-embedding has its own best rate, so that the spread over embeddings is that of embeddings alone.
+Small models are mostly compared at one learning rate. If a learning rate that is off by a factor of
+four changes the loss by more than another embedding does, such a comparison says little. Here every
+embedding has its own best rate, so the spread over embeddings is due to the embeddings alone.
 
-The largest of several losses is too large on average, and the smallest too small, so both spreads
-are too wide. To keep this small, the best rate and the two ends of a spread are chosen by the mean
-over seeds, and the difference of the two ends is then taken seed by seed.
+The maximum of several losses is biased upwards and the minimum downwards, so both spreads are too
+wide. To limit this, the best rate and both ends of a spread are selected by the mean over seeds,
+and the difference between the ends is then computed for each seed.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ CLAIMS = (
         "at its best rate, differ by less than those of one embedding at rates from a quarter to "
         "four times the default.",
         "Lourie et al. 2026, Small-Scale Experiments: Are We There Yet? (arXiv 2608.11859)",
-        "no figures on embeddings; from 4 to 134 M parameters laws of scaling are seen with 256 "
-        "settings of the hyperparameters tried at each size, and not with 4",
+        "no figures on embeddings; from 4 to 134 M parameters scaling laws appear if 256 settings "
+        "of the hyperparameters are tried at each size, but not with 4",
         f"{MODELS}{', '.join(EMBEDDINGS)}, at half, once and twice the default learning rates, and "
         f"{TRIED} at a quarter and four times too. The worst of the five minus the best, less the "
         f"same of the five rates; the best rate and both ends of a spread are chosen by the mean "

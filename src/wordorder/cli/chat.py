@@ -1,7 +1,7 @@
 """`wordorder generate RUN --chat`: a conversation with a model, one line for each turn.
 
 The answers go to stdout, everything else to stderr, so that a script can send lines and read the
-answers. With --json each line that is asked gets one JSON object on a line of its own:
+answers. With --json every line of input is answered by one JSON object on its own line:
 
     {"answer": "Black.", "tokens": 3, "seed": 7, "note": null}
 """

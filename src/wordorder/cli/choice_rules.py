@@ -54,7 +54,7 @@ class Choice:
         position: an embedding or a combination, as `--position` takes it.
         commands: what to type, in this order.
         reasons: its evidence.
-        notes: what these answers cannot have, and what to do.
+        notes: limitations for these answers, and what to do about them.
     """
 
     answers: Mapping[str, str]

@@ -100,7 +100,7 @@ def _bound(model: ModelConfig) -> str | None:
     base, pairs = base_of(part), turning_pairs(part, model.rotated_dim)
     needed = smallest_base(model.trained_length, pairs)
     return (
-        f"Base {base:g} with {pairs} turning pairs prefers like keys up to "
+        f"Base {base:g} with {pairs} rotated pairs favours similar keys up to "
         f"{served_length(base, pairs):,} tokens; {model.trained_length:,} need a base of "
         f"{needed or float('inf'):,.0f} (Men et al. 2024: a bound on what can be found, not on "
         "the loss)"

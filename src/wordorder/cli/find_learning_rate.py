@@ -53,8 +53,8 @@ def verdict(found: RateSearch) -> str:
     """Return which rates are suggested, and how flat the optimum is."""
     best, flat = found.best, found.as_good
     width = (
-        f"from {min(flat):g}x to {max(flat):g}x the loss is within {FLAT:g} nats of that or no "
-        "higher in one of the two seeds"
+        f"from {min(flat):g}x to {max(flat):g}x the loss is within {FLAT:g} nats of the best, or "
+        "not above it in one of the two seeds"
         if len(flat) > 1
         else f"every other multiple is more than {FLAT:g} nats above, in both seeds"
     )

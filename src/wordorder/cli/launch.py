@@ -82,9 +82,10 @@ def launch(arguments: list[str], ranks: int, max_restarts: int, folder: Path) ->
 
 @contextmanager
 def quiet_losses(ranks: Ranks) -> Iterator[None]:
-    """End this process without a message if the run has stopped, and someone says so.
+    """Let only one process report that the run has stopped.
 
-    The leader says so, or, if another rank has ended, `launch` if it started the ranks.
+    After an interrupt this is the leader. After the loss of a rank it is `launch` if it started the
+    ranks, otherwise the leader; the other processes then exit without a message.
     """
     try:
         yield

@@ -1,7 +1,7 @@
 """The streams that commands print to: what happens when the reader of a pipe goes away.
 
 Output that nobody reads is discarded and the command goes on, so that `wordorder train | head`
-trains to its end. `wordorder generate` ends instead, because its text is all that it makes.
+trains to its end. `wordorder generate` stops instead, because its text is its only result.
 """
 
 from __future__ import annotations

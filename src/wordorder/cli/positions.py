@@ -80,11 +80,11 @@ def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
     options = ", ".join(f"{key}={_written(value)}" for key, value in values.items())
     sees = "positions themselves" if about["absolute"] else "distances only"
     if about["places"]:
-        sees = "nothing itself: it says which positions training feeds"
+        sees = "nothing itself: it samples the positions used in training"
     elif about["door"] == "none":
         sees = "nothing: the order that a causal model sees comes from its mask"
     elif not about["tells_order"]:
-        sees = "no order: put it beside others, or rely on the mask of a causal model"
+        sees = "no order: combine it with another embedding, or rely on the causal mask"
     added, model = about["parameters"], ModelConfig()
     whole = f"the default model ({model.layers} layers, {model.heads} heads)"
     lines = [

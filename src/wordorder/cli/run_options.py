@@ -28,7 +28,7 @@ from wordorder.training.config import (
 )
 
 AUTO = "auto"  # the preset chosen by the text and the time
-# With any of these options the size of the model is decided.
+# Options that fix the size of the model.
 SIZES = frozenset(
     "width layers heads key_value_heads head_dim feed_forward_width expert_width trained_length "
     "init".split()
@@ -62,7 +62,7 @@ class Given:
     """The defaults of a command line, and the sources of its options.
 
     Args:
-        preset: the requested preset; None: open.
+        preset: the requested preset; None: to be chosen by the text and the time.
         run: defaults of options that are not typed; their combination is not checked yet.
         typed: names of typed options.
         written: names of options in the --config file.

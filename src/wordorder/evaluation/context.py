@@ -13,11 +13,12 @@ and from c - L/2 + 1 to c tokens if c > L.
 
 The loss of a model that extrapolates falls or stays level beyond L; otherwise it rises.
 
-`context_gain` is the gain of the last doubling up to L. Without such a gain a text and a model say
-nothing about longer contexts: a model that does not use distant tokens loses nothing if it cannot.
+`context_gain` is the gain of the last doubling up to L. Without such a gain the measurement says
+nothing about longer contexts: a model that does not use distant tokens loses nothing if it fails
+to read them.
 
-A length that an embedding cannot represent has no loss, but a reason. For loss by position in
-windows of one length see loss.py.
+A length that an embedding cannot represent has a reason (`cannot`) instead of a loss. For loss by
+position in windows of one length see loss.py.
 """
 
 from __future__ import annotations
@@ -231,8 +232,8 @@ def context_losses(
         trained_length: tokens in a training sequence.
         across_documents: whether windows may cross document boundaries.
         targets: target tokens at the end of each window, at most the longest length; 0: half the
-            trained length. Of more than half the longest length, the first have fewer tokens before
-            them than the others: their window begins there.
+            trained length. If this exceeds half the longest length, the first targets get less
+            context than the others, because their window has too few tokens before them.
         most_targets: the approximate number of targets to use if the text has more.
         progress: called with the fraction done, 0 to 1.
 

@@ -1,12 +1,12 @@
-"""What a difference in loss amounts to, by its 95% interval: the same rule in every report.
+"""Classifies a difference in loss by its 95% interval, with the same rule in every report.
 
 Not here: tests and corrections for a family of comparisons: see experiments/significance.py.
 """
 
 from __future__ import annotations
 
-# What prints as 0.000 is no effect: a shift of all positions changes a relative embedding's loss
-# by rounding of its angles, in the same way in every window.
+# A difference that prints as 0.000 counts as no effect: shifting all positions changes a relative
+# embedding's loss through rounding of its angles, in the same way in every window.
 SMALLEST_NATS = 0.0005
 # The largest rise in nats that counts as surviving. ALiBi, known for length extrapolation, rises by
 # .018 at six times its trained length (Press et al. 2022, table 13: perplexity

@@ -1,4 +1,4 @@
-"""The panels of a picture of positional embeddings: what each has, and what it does.
+"""The panels of a figure of positional embeddings; they depend on how an embedding acts.
 
     acts on the input            the table it adds, and its rows' similarity by distance
     rotates by frequencies       the angle of each pair at each position
@@ -48,13 +48,13 @@ from wordorder.positions.picture import initialised
 
 COPIES = 64  # identical tokens
 DRAWS = 4  # of positions that training samples
-GREY = Look(QUIET, "o", 1)  # of what a line is compared with
+GREY = Look(QUIET, "o", 1)  # for reference lines
 MOST_DISTANCES = 256  # a similarity is a mean over all pairs of rows at a distance
 
 
 @dataclass(frozen=True)
 class PositionPanels:
-    """Panels, and by part the reason why there are none."""
+    """Panels, and for each part without panels the reason."""
 
     panels: list[Panel] = field(default_factory=list)
     not_drawn: dict[str, str] = field(default_factory=dict)
@@ -115,7 +115,7 @@ def _subjects(
     instances = {index: layer for layer, index in reversed(layers)}
     drawn = sorted(instances)
     if initial is None:
-        drawn = drawn[:1]  # initial values of other layers show nothing else
+        drawn = drawn[:1]  # at initialisation, other layers show nothing new
     for index in dict.fromkeys((drawn[0], drawn[-1])):
         names = [str(part)] if len(set(spec.parts)) > 1 else []
         if len(drawn) > 1:
@@ -208,7 +208,7 @@ def _product(subject: Subject, position: Position, words: str) -> Lines:
 
 
 def _is_flat(panel: Lines) -> bool:
-    """Return whether every line of a panel is level, as of what depends on content alone."""
+    """Return whether every line is constant, as for an embedding that uses only content."""
     return all(len({round(y, 6) for _, y in line.points}) == 1 for line in panel.lines)
 
 
@@ -345,7 +345,7 @@ def _attention_of_layer(spec: Spec, built: Composed) -> list[Panel]:
 
 
 def _attention(subject: Subject, position: Position, words: str = "") -> list[Panel]:
-    """Attention of the last of identical tokens; no panel if it is even or not all there is."""
+    """Attention of the last of identical tokens; no panel if it is uniform or has no weights."""
     weights = measured.weights_of_copies(position, COPIES)
     if weights is None or bool((weights - weights[:, :1]).abs().max() < 1e-6):
         return []

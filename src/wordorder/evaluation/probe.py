@@ -1,7 +1,7 @@
 """Runs every probe of order on one model.
 
-Each part is a module of its own. All parts get the same text; a part that does not apply to the
-model has a reason in place of a result. A part needs only a model, a text and its tokenizer, so
+Each part is a separate module. All parts measure the same text; a part that does not apply to the
+model reports a reason instead of a result. A part needs only a model, a text and its tokenizer, so
 models from elsewhere can be probed too.
 """
 

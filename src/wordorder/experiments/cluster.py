@@ -8,10 +8,10 @@ machine must have the same file system and the same Python. In the folder of the
     DIGEST.json       the job that was last submitted for a result: its key and its ID
     DIGEST.told       the progress that it reported last
 
-A job that is lost, because its machine failed, its time was over or someone cancelled it, is
-submitted again, `TRIES` times in all. Jobs in Slurm's queue stay there when the command ends, and
-the next command waits for them instead of submitting them again. If two jobs of one result run all
-the same, the second waits for the first (a lock), and reads its result.
+A lost job (its machine failed, its time ran out, or someone cancelled it) is submitted again, up to
+`TRIES` times in all. Jobs in Slurm's queue stay there when the command ends, and the next command
+waits for them instead of submitting them again. If two jobs with the same result nevertheless run
+at once, the second waits for the first (a lock), and reads its result.
 
 Nothing here imports torch: a job sets its threads first.
 """
@@ -48,7 +48,7 @@ ClusterKind = Literal["local", "slurm"]
 
 TRIES = 3  # a job lost three times will be lost again: it needs more time, or another machine
 SECONDS_BETWEEN_LOOKS = 1.0
-SECONDS_FOR_FILES = 15.0  # that a shared file system may take to show what another machine wrote
+SECONDS_FOR_FILES = 15.0  # a shared file system may take this long to show another machine's files
 SECONDS_IN_ACCOUNTING = 300.0  # after which Slurm knows every job that was submitted
 MINUTES_HERE = 60 * 24 * 365  # for a job on this machine, which has no queue and no time limit
 NEEDED = ("sbatch", "srun", "sacct", "scancel")
@@ -121,7 +121,7 @@ class ClusterLauncher:
             self.folder.rmdir()  # unless files of jobs remain
 
     def _watch(self) -> None:
-        """Look at all running jobs again and again, until none is left or the command stops."""
+        """Poll all running jobs until none is left or the command stops."""
         while True:
             with self._lock:
                 running = list(self._running)

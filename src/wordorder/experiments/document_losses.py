@@ -1,10 +1,11 @@
-"""The loss of each document of a text, so that a comparison can count documents as a sample.
+"""The loss of each document of a text, so that a comparison can treat documents as a sample.
 
-A loss over a text is a mean over its documents, weighed by their tokens. Two embeddings differ by
-more on some documents than on others; how much says how far another text might be from this one.
+The loss of a text is the mean over its documents, weighted by their tokens. Two embeddings differ
+by more on some documents than on others; this variance shows how far results may differ on another
+text.
 
-Texts of many short documents are gathered into groups of neighbours: neighbours come from one
-source more often than not, so groups err towards a wider interval, and a run's record stays small.
+Texts of many short documents are divided into groups of neighbours, so that a run's record stays
+small. Neighbours often come from the same source, so groups tend to widen the interval.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from wordorder.model import TokenModel, evaluating
 from wordorder.text.batches import NOT_COUNTED, evaluation_batches
 from wordorder.text.store import TokenStore
 
-MOST_GROUPS = 200  # the t-interval of 200 is that of the normal distribution
+MOST_GROUPS = 200  # with this many, the t-interval practically equals the normal one
 
 
 def document_losses(
@@ -42,11 +43,11 @@ def document_losses(
 
 
 def grouped(values: Sequence[float], documents: Sequence[int]) -> dict[str, list[float]]:
-    """Return the mean of the windows of each document, or group of documents, and how many.
+    """Return the mean over windows and the window count of each document, or group of documents.
 
     Args:
         values: one for each window.
-        documents: the number of the document of each window, ascending.
+        documents: the document index of each window, ascending.
     """
     _, number = np.unique(np.asarray(documents), return_inverse=True)
     number = number // _neighbours(int(number.max()) + 1)

@@ -1,8 +1,8 @@
-"""Jobs: functions whose results are stored by what they depend on.
+"""Jobs: functions whose results are stored with everything that they depend on.
 
-A job is described by its function and its settings. Its result is a file that holds this
-description beside the result, so that a job whose result is there is not run again, and one of
-another description is. Results are JSON, and so are settings: a job may run on another machine.
+A job is described by its function and its settings. The file of its result also holds this
+description; a job is run again only if it does not match. Results and settings are JSON, because a
+job may run on another machine.
 
 Nothing here imports torch: a launcher sets threads after importing this and before torch.
 """
@@ -24,7 +24,7 @@ from wordorder.atomic import cannot_write, write_text
 from wordorder.errors import BadInput, Failed, Refused, of_embedding
 from wordorder.folders import has_keys
 
-SECONDS_TO_SAVE = 60.0  # what a job has after Ctrl-C before its process is killed
+SECONDS_TO_SAVE = 60.0  # how long a job may save after Ctrl-C before its process is killed
 
 Settings = Mapping[str, Any]
 Tell = Callable[[float, str], None]

@@ -1,8 +1,8 @@
 """One self-contained HTML page of text, tables and figures, for any experiment.
 
-Its figures are SVG within it, each drawn twice, for a wide page and for a phone. It has no script,
-and a content security policy forbids it to run one or to fetch anything: it opens offline, years
-later, from an e-mail. All text is escaped; no part takes HTML.
+Its figures are inline SVG, each drawn twice: for a wide page and for a phone. It has no script, and
+a content security policy forbids scripts and requests, so it still opens offline, years later, from
+an e-mail. All text is escaped; no part accepts HTML.
 """
 
 from __future__ import annotations

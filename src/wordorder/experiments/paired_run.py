@@ -1,8 +1,8 @@
-"""One run of a comparison: trained, or gone on with, and then measured.
+"""One run of a comparison: trained or resumed, then measured.
 
-It is an ordinary run folder, which every other command reads, with one file more:
-`measures.json`, the result of the job, what the comparison wants to know of it. A run that is
-there already is not trained again, even if other things are now to be measured of it.
+The result is an ordinary run folder, which every other command can read, plus `measures.json`, the
+stored result of the job: the measurements that the comparison needs. An existing run is not trained
+again, even if the comparison now needs other measurements.
 """
 
 from __future__ import annotations
@@ -45,10 +45,11 @@ from wordorder.training.training_data import (
 )
 
 MEASURES = "measures.json"
-CHOOSING = {"choose": True}  # what is measured of a run that is to choose a learning rate
-LATE_STEPS = 20  # the training loss is the mean of the last twentieth of the steps
-TRAINING_SHARE = 0.8  # of what there is to do, for the progress line
-# What leaves the weights as they are: where a run is written, how it is saved, shown and computed.
+CHOOSING = {"choose": True}  # `measure` of a run that only selects a learning rate
+LATE_STEPS = 20  # the training loss is the mean over the last 1/20 of the steps
+TRAINING_SHARE = 0.8  # share of the job's progress that training takes; measuring takes the rest
+# Settings that do not change the weights: where the run is written, and how it is saved, logged and
+# computed.
 INDIFFERENT: dict[str, Any] = {
     "out": None,
     "overwrite": False,
@@ -61,12 +62,12 @@ INDIFFERENT: dict[str, Any] = {
 
 
 def train_and_measure(job: Settings, tell: Tell) -> dict[str, Any]:
-    """Return what a run scored, and leave it in its folder.
+    """Train a run unless it is already trained, and return its measurements.
 
     Args:
-        job: `training` and `model` as JSON, `machine`, `folder`, `command`, and `measure`: what
-            is measured (see `measures_of`), `CHOOSING`, or None for its validation loss alone.
-        tell: is called with the share that is done.
+        job: `training` and `model` as JSON, `machine`, `folder`, `command`, and `measure`: what to
+            measure (see `measures_of`), `CHOOSING`, or None for the validation loss alone.
+        tell: called with the fraction done and a line of progress.
     """
     folder = Path(job["folder"])
     run, peak = _trained(folder, job, tell)
@@ -92,13 +93,13 @@ def recorded_peak(folder: Path) -> int | None:
 def measures_of(
     run: Run, settings: dict[str, Any], tell: Callable[[float], None]
 ) -> dict[str, Any]:
-    """Return a run's losses: in validation, by context length, on whole windows, out of order.
+    """Return a run's validation loss, and its losses by context length and with disturbed order.
 
     Args:
-        settings: `lengths`, in tokens, `contexts`, those of them with the same targets, and `pack`,
-            whether windows may cross documents there; with `by_document` also the losses of single
-            documents, the curve up to the last step, and the training loss there.
-        tell: called with the share that is done.
+        settings: `lengths` in tokens, for disjoint windows; `contexts`, the lengths measured on the
+            same targets; and `pack`, whether these contexts may cross documents. `by_document` adds
+            the losses of single documents, the curve up to the last step, and the training loss.
+        tell: called with the fraction done.
     """
     config = config_of(run.config)
     material = read_training_data(config, tokenizer_of(run.folder), run.chat)
@@ -136,9 +137,9 @@ def measures_of(
 
 
 def choice_of(run: Run) -> dict[str, Any]:
-    """Return the loss by which a learning rate is chosen, and the text that it was read on.
+    """Return the loss that selects a learning rate, and the text it was measured on.
 
-    Development text where the split has some, so that what is reported has chosen nothing.
+    This is the development text if the split has one, so that the reported text selects nothing.
     """
     material = read_training_data(config_of(run.config), tokenizer_of(run.folder), run.chat)
     store = choosing_text(material)
@@ -148,7 +149,7 @@ def choice_of(run: Run) -> dict[str, Any]:
 
 
 def _in_detail(run: Run, material: TrainingData) -> dict[str, Any]:
-    """Return the loss of each document, and how training ended beside how it went."""
+    """Return the loss of each document, the curve up to the last step, and the training loss."""
     config = config_of(run.config)
     whole = beginning(material.validation, loop.FINAL_VALIDATION_TOKENS, material.tokenizer)
     text = _curve_text(run.folder)
@@ -156,7 +157,7 @@ def _in_detail(run: Run, material: TrainingData) -> dict[str, Any]:
     end = _loss(run, material, read_on, loop.validation_tokens(config))
     records = [r for r in read(run.folder / "metrics.jsonl") if "loss" in r]
     late = [r["loss"] for r in records[-max(1, len(records) // LATE_STEPS) :]]
-    last = records[-1]["tokens"]  # where a run validates at its last step too, that one is left out
+    last = records[-1]["tokens"]  # `end` replaces a validation at the last step
     return {
         "curve": [*(point for point in _curve(run.folder) if point[0] < last), (last, end)],
         "curve_text": text,
@@ -249,8 +250,8 @@ def _tell_measuring(tell: Tell, share: float) -> None:
 
 
 def _trained(folder: Path, job: Settings, tell: Tell) -> tuple[Run, int | None]:
-    """Return the run, and the memory that this process took at most to train it."""
-    with held(folder, wait=SECONDS_TO_SAVE):  # the run of a command that was killed is saving
+    """Return the run, and the peak memory of this process if it trained it (otherwise None)."""
+    with held(folder, wait=SECONDS_TO_SAVE):  # the run of a killed command may still be saving
         anew = _is_another_run(folder, job)
         if not anew and is_trained(folder):
             if job.get("text") is not None:  # it was compared, so it may have been moved
@@ -262,7 +263,7 @@ def _trained(folder: Path, job: Settings, tell: Tell) -> tuple[Run, int | None]:
 
 
 def _readable(folder: Path) -> Run | None:
-    """Return the run in a folder; None if its weights are damaged: its checkpoint has them."""
+    """Return the run in a folder; None if its weights are damaged: the checkpoint restores them."""
     with suppress(BadInput):
         run = Run.load(folder, trust=True)
         assert run.model is not None  # reads the weights
@@ -290,7 +291,7 @@ def _is_another_run(folder: Path, job: Settings) -> bool:
 
 
 def _decisive(job: Settings) -> TrainConfig:
-    """Return a job's configuration without what leaves the weights as they are."""
+    """Return a job's configuration with settings that do not affect the weights reset."""
     # Texts are compared by their contents, so that they may be moved.
     texts = {name: getattr(TrainConfig, name) for name in TEXTS}
     return replace(config_of(job), **INDIFFERENT, **texts)
@@ -302,7 +303,7 @@ def _train(folder: Path, job: Settings, show: Display, *, anew: bool) -> Run:
     if not anew and any(folder.glob("training/step-*")):
         texts = {name: getattr(config, name) for name in TEXTS} if job.get("text") else None
         return resume_in_held_folder(folder, inexact=False, trust=True, show=show, texts=texts)
-    # Comparisons judge at a stated step.
+    # Comparisons evaluate the last step, not the best one.
     config = replace(config, out=str(folder), overwrite=True, keep="last")
     return train_in_held_folder(
         config,
@@ -310,14 +311,14 @@ def _train(folder: Path, job: Settings, show: Display, *, anew: bool) -> Run:
         show=show,
         command=job["command"],
         trust=True,
-        about={"asked": as_job(config)},  # `model` and `training` have what was chosen for it
+        about={"asked": as_job(config)},  # as requested; `model` and `training` are as resolved
     )
 
 
 def _peak_bytes() -> int:
-    """Return the most memory this process has held so far.
+    """Return the peak memory of this process so far, in bytes.
 
-    On Linux not from `getrusage`, whose peak begins with that of the process that started this one.
+    On Linux `getrusage` is not used: its peak starts at that of the parent process.
     """
     with suppress(OSError):
         status = Path("/proc/self/status").read_text(encoding="utf-8")
@@ -337,15 +338,16 @@ def _final(folder: Path) -> dict[str, Any]:
 
 
 def _curve_text(folder: Path) -> str:
-    """Return which text validations while training read: its beginning."""
+    """Return the text that was validated during training, of which only the beginning is read."""
     texts = [r.get("text", "validation") for r in _validations(folder) if "final" not in r]
     return texts[-1] if texts else "validation"
 
 
 def _curve(folder: Path) -> list[tuple[int, float]]:
-    """Return (tokens, loss) of the validations while training.
+    """Return (tokens, loss) of each validation during training.
 
-    The one after the last step is left out: it reads all of the held-out text, these a beginning.
+    The validation after the last step is left out: it covers all of the held-out text, the others
+    only its beginning.
     """
     records = read(folder / "metrics.jsonl")
     tokens = {r["step"]: r["tokens"] for r in records if "loss" in r}

@@ -1,9 +1,9 @@
-"""What a comparison could have found: the smallest difference, and the seeds that would settle one.
+"""The power of a comparison: the smallest detectable difference, and the seeds needed to show one.
 
-A difference that is not shown may be absent, or smaller than so few seeds can see. The smallest
-difference found with 80% probability tells the two apart. It follows from the spread of the paired
-differences, their number and the level of the test; with few seeds that spread is itself uncertain
-(with three, by a factor of about 2 either way), and so is what follows from it.
+A difference that is not significant may be absent, or too small to detect with so few seeds. The
+smallest difference detected with a power of 80% tells which. It follows from the spread of the
+paired differences, their number and the significance level. With few seeds that spread is itself
+uncertain (with three, by a factor of about 2 either way), and so is the power.
 
 Source: Cohen 1988, Statistical Power Analysis, section 2.5; the noncentral t distribution is
 integrated over its chi-squared denominator, because scipy's own `nct` returns NaN far from zero.
@@ -19,19 +19,19 @@ from scipy import optimize, stats
 
 from wordorder.experiments.statistics import SIGNIFICANT, Spread
 
-POWER = 0.8  # of Cohen 1988, by convention
-MOST_SEEDS = 200  # more than anybody trains: beyond, a number of seeds is no advice
-POINTS = 1000  # of the chi-squared distribution: the power is exact to 0.001
+POWER = 0.8  # the convention of Cohen 1988
+MOST_SEEDS = 200  # nobody trains more, so a larger number would be no advice
+POINTS = 1000  # quantiles of the chi-squared distribution: the power is exact to 0.001
 
 
 def power_of(distance: float, spread: Spread, comparisons: int = 1) -> float:
-    """Return the probability that a true difference is declared one.
+    """Return the probability that a true difference is found significant.
 
     Args:
-        distance: between the true mean and the value that is to be excluded, 0 or more.
+        distance: between the true mean and the value to exclude, 0 or more.
         spread: the standard error of the mean and its degrees of freedom.
-        comparisons: what the p-value is multiplied by; 1 for a test alone. Of a family of more,
-            this is the power at the first, hardest step of Holm's procedure.
+        comparisons: the factor applied to the p-value; 1 for a single test. In a larger family,
+            this is the power at the first and strictest step of Holm's procedure.
     """
     if spread.error == 0:
         return float(distance > 0)
@@ -42,7 +42,7 @@ def power_of(distance: float, spread: Spread, comparisons: int = 1) -> float:
 
 
 def detectable(spread: Spread, comparisons: int = 1) -> float:
-    """Return the smallest true difference that is declared one with 80% probability.
+    """Return the smallest true difference that is found significant with a power of 80%.
 
     Args:
         spread, comparisons: as `power_of` takes them.
@@ -60,13 +60,13 @@ def seeds_to_settle(distance: float, spread: Spread, comparisons: int = 1) -> in
     """Return how many seeds would show a difference with 80% probability.
 
     Args:
-        distance: the measured one, taken for the true one.
-        spread: of the measured differences; the part of documents does not shrink with more
+        distance: the measured difference, taken as the true one.
+        spread: that of the measured differences; its document component does not shrink with more
             seeds.
         comparisons: as `power_of` takes it.
 
     Returns:
-        At least 2; None where 200 seeds are too few.
+        At least 2; None if 200 seeds are not enough.
     """
 
     def enough(seeds: int) -> bool:

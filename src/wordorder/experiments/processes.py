@@ -1,12 +1,12 @@
 """Launches jobs on this machine, each in a process of its own.
 
-Each job has a fresh Python, so that its threads are set before anything computes, the peak of its
-memory is its own, and one that dies takes no other along. For the last reason each job has a
-`ProcessPoolExecutor` of its own: when a process of a larger pool is killed, the pool terminates
-the others and fails all of their jobs, and does not say which was the one.
+Each job gets a fresh Python process: its threads are set before anything computes, its peak memory
+is its own, and a crash does not affect other jobs. For the same reason each job has its own
+`ProcessPoolExecutor`: when a process of a shared pool is killed, the pool terminates the others,
+fails all of their jobs, and does not report which process was killed.
 
-Ctrl-C reaches the command alone, which passes it on once; each job then saves what it has. It does
-so too when the command is killed, and its process ends soon after.
+Ctrl-C reaches only the command, which forwards it once; each job then saves its state. A job also
+saves when the command is killed, and its process ends soon after.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class ProcessLauncher:
         self._running: list[_Running] = []
 
     def submit(self, job: Job, tell: Tell) -> Future[Outcome]:
-        """Start a job, and return the future that will hold how it ended.
+        """Start a job, and return the future of its outcome.
 
         Args:
-            tell: called from another thread with what the job tells, never after it has ended.
+            tell: called from another thread with the job's progress, never after it has ended.
         """
         self._running = [each for each in self._running if not each.future.done()]
         running = _Running(job, tell)
@@ -50,7 +50,7 @@ class ProcessLauncher:
         return running.future
 
     def stop(self) -> None:
-        """Interrupt what runs; returns when every job has saved and its process has ended.
+        """Interrupt running jobs; return once each has saved and its process has ended.
 
         A second Ctrl-C, or a job that takes longer than `SECONDS_TO_SAVE`, kills processes.
         """
@@ -73,7 +73,7 @@ class _Running:
     future: Future[Outcome] = field(default_factory=Future)
 
     def __post_init__(self) -> None:
-        # The process removes the file when it has opened it, so that no kill leaves it behind.
+        # The process unlinks the file once it has opened it, so that a kill leaves no file behind.
         self.log = tempfile.NamedTemporaryFile(prefix="wordorder-job-", delete=False)  # noqa: SIM115
         self.context = _Context(self.job.threads, self.log.name)
         self.thread = threading.Thread(target=self._listen, daemon=True)
@@ -84,8 +84,8 @@ class _Running:
         self.thread.start()
 
     def _listen(self) -> None:
-        """Pass on what the job tells until it ends, then how it ended."""
-        self.context.process.sender.close()  # the other end is the process's: it ends with it
+        """Forward the job's progress until it ends, then set its outcome."""
+        self.context.process.sender.close()  # the process has the other copy, which ends with it
         with suppress(EOFError, OSError):
             while (event := self.context.receiver.recv()) is not None:
                 self.tell(*event)
@@ -119,15 +119,15 @@ class _Running:
         self.signal(signal.SIGKILL)
         if self.thread.is_alive():
             self.thread.join()
-        Path(self.log.name).unlink(missing_ok=True)  # of one that never came to remove it
+        Path(self.log.name).unlink(missing_ok=True)  # if the process did not get to unlink it
 
 
 class _Context(SpawnContext):
-    """Makes the one process of a pool, and remembers it: a pool does not say what its exit code is.
+    """Creates the one process of a pool and keeps it, because a pool does not expose exit codes.
 
     Args:
-        threads: that the job computes with.
-        log: the file that takes what it prints.
+        threads: CPU threads of the job.
+        log: the file for the job's stdout and stderr.
     """
 
     def __init__(self, threads: int, log: str) -> None:
@@ -143,14 +143,14 @@ class _Context(SpawnContext):
 
 
 class _Process(SpawnProcess):
-    """A fresh Python that does not run the caller's script again, as spawned ones do."""
+    """A fresh Python that, unlike other spawned processes, does not rerun the caller's script."""
 
     sender: Connection
     threads: int
     log: str
 
     def start(self) -> None:
-        """Start it with Ctrl-C held back, which it inherits until it can save."""
+        """Start the process with SIGINT blocked, which it inherits until it can save."""
         main = sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")  # it has no file to run again
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

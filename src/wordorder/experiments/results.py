@@ -23,12 +23,12 @@ class AtLength:
         factor: the length over the trained one.
         length: tokens of context.
         losses: nats per token, one for each seed; empty if there is a `cannot`.
-        change: against the same model's loss at the trained length; None there, and where
-            there is nothing to compare.
-        word: on the same targets, what more context does, by the 95% interval of the change:
-            "uses it" (all of it below -0.01 nats), "breaks" (all of it above +0.03), "survives"
-            (else, all of it below +0.03), "undecided" (it reaches both sides of +0.03);
-            "cannot"; "" where nothing may be said: one seed, the trained length, whole windows.
+        change: from the same model's loss at the trained length; None at that length, and if there
+            is nothing to compare.
+        word: the effect of longer context on the same targets, by the 95% interval of the change:
+            "uses it" (entirely below -0.01 nats), "breaks" (entirely above +0.03), "survives"
+            (otherwise, entirely below +0.03), "undecided" (contains +0.03), or "cannot"; "" if
+            nothing can be concluded: one seed, the trained length, disjoint windows.
         cannot: why the embedding has no such position; "" if it has.
     """
 

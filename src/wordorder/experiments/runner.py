@@ -1,7 +1,7 @@
 """Runs many jobs, several in parallel; reports progress, and stores each result when its job ends.
 
-A small model does not keep many cores busy: two runs with one thread each are often done
-before two runs one after the other with two. A failed job does not stop the rest.
+A small model does not keep many cores busy: two runs at once with one thread each often finish
+sooner than two consecutive runs with two threads each. A failed job does not stop the rest.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ class Launcher(Protocol):
         """Start a job; `tell` is not called once its future is done."""
 
     def stop(self) -> None:
-        """Interrupt what runs; returns when every job has saved what it has."""
+        """Interrupt running jobs; return once each has saved its state."""
 
 
 class Progress:
-    """What a person may want to know while jobs run; override what is shown."""
+    """Receives progress events while jobs run; subclasses show them."""
 
     def say(self, line: str) -> None:
-        """One line about something that happened."""
+        """Handle a message."""
 
     def plan(self, jobs: Sequence[Job], heading: str, seconds: float) -> None:
-        """Jobs are about to start; the heading is a line about them.
+        """Handle the start of several jobs.
 
         Args:
-            seconds: how long all of them should take.
+            heading: one line about them.
+            seconds: the estimated time of all of them.
         """
 
     def started(self, number: int, job: Job) -> None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from wordorder.experiments.statistics import CONFIDENCE, SIGNIFICANT, special, stats
 
-MEANS, AGREEMENTS = 200, 30  # points at which the mean and the agreement of seeds are tried
+MEANS, AGREEMENTS = 200, 30  # grid points of the mean and of the variation between seeds
 
 
 def share_interval(shares: Sequence[float], examples: int) -> tuple[float, float] | None:
@@ -37,7 +37,7 @@ def share_interval(shares: Sequence[float], examples: int) -> tuple[float, float
     return _interval(tuple(shares), examples) if len(shares) > 1 else None
 
 
-@lru_cache(maxsize=4096)  # tables, sentences and files ask for the same ones
+@lru_cache(maxsize=4096)  # tables, sentences and files request the same intervals
 def _interval(shares: tuple[float, ...], examples: int) -> tuple[float, float]:
     tail = (1 - CONFIDENCE) / 2
     if all(share == 0 for share in shares):
@@ -51,10 +51,10 @@ def _interval(shares: tuple[float, ...], examples: int) -> tuple[float, float]:
 
 
 def _posterior(shares: tuple[float, ...], examples: int) -> NDArray[np.float64]:
-    """Return how likely each mean is, on the grid of means."""
+    """Return the posterior probability of each mean on the grid."""
     means, agreements = _grid()
-    # Jeffreys' prior of a proportion; and for the agreement, seeds that are all or nothing get
-    # more weight than seeds alike, because that is how they are beyond the trained length.
+    # Jeffreys' prior for the mean. The prior for the variation between seeds favours seeds that are
+    # all right or all wrong, as they often are beyond the trained length.
     log = -0.5 * (np.log(means) + np.log1p(-means)) - 0.5 * np.log1p(-agreements)
     for share in shares:
         log = log + _log_beta(share * examples, examples)
@@ -63,7 +63,7 @@ def _posterior(shares: tuple[float, ...], examples: int) -> NDArray[np.float64]:
     return weights / weights.sum()
 
 
-@lru_cache(maxsize=128)  # most of the time, and of so many examples there are few different shares
+@lru_cache(maxsize=128)  # takes most of the time; for one number of examples few shares occur
 def _log_beta(right: float, examples: int) -> NDArray[np.float64]:
     """Return the logarithm of the beta function after so many right answers, on the grid."""
     means, agreements = _grid()
@@ -74,9 +74,10 @@ def _log_beta(right: float, examples: int) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def _grid() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return means (rows) and agreements of seeds (columns), both between 0 and 1.
+    """Return means (rows) and variations between seeds (columns), both between 0 and 1.
 
-    An agreement of 0 is seeds alike, 1 is seeds that are all or nothing.
+    Despite the name, an agreement near 0 means equal seeds, one near 1 seeds that are all right or
+    all wrong.
     """
     means = (np.arange(MEANS) + 0.5) / MEANS
     agreements = (np.arange(AGREEMENTS) + 0.5) / AGREEMENTS
@@ -84,10 +85,10 @@ def _grid() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _all_alike(seeds: int, examples: int, tail: float) -> float:
-    """Return how large a share may be of which no seed showed any.
+    """Return the upper end of the interval if every seed scored 0.
 
-    Seeds may be all or nothing, and then each is one trial, whatever it was tested on: the larger
-    of what the model says and of Jeffreys' bound of that many trials.
+    If seeds are all or nothing, each is a single trial, however many examples it was tested on. So
+    this is the larger of the model's bound and Jeffreys' bound for that many trials.
     """
     cumulative = np.cumsum(_posterior((0.0,) * seeds, examples))
     by_model = float(np.interp(1 - tail, cumulative, (np.arange(MEANS) + 1) / MEANS))
@@ -96,27 +97,29 @@ def _all_alike(seeds: int, examples: int, tail: float) -> float:
 
 
 def chance_to_lead(seeds: Sequence[int]) -> float:
-    """Return how often one embedding's worst seed beats every other seed if none differ.
+    """Return the probability of a lead by chance, if no embedding differs from another.
+
+    A lead: the worst seed of one embedding beats every seed of the others.
 
     Args:
-        seeds: how many each embedding has.
+        seeds: the number of seeds of each embedding.
 
     Returns:
-        The sum over embeddings of one in as many as there are ways to choose its seeds from all,
-        1 where there is one embedding. With 2 embeddings of 3 seeds it is 0.1, with 5 it is 0.011.
+        The sum over embeddings of 1 / (the number of ways to choose its seeds from all seeds); 1
+        for a single embedding. It is 0.1 for 2 embeddings of 3 seeds, 0.011 for 5 embeddings.
     """
     return min(1.0, sum(1 / math.comb(sum(seeds), own) for own in seeds))
 
 
 def leads(first: Sequence[float], others: Sequence[Sequence[float]], tasks: int = 1) -> bool:
-    """Whether an embedding may be said to read furthest.
+    """Return whether an embedding can be said to generalise furthest.
 
-    Its worst seed must be better than the best of every other, and luck alone must do that in at
-    most this task's part of 5%.
+    Its worst seed must beat the best seed of every other embedding, and the probability of that by
+    chance must be at most 5% divided by the number of tasks.
 
     Args:
-        first, others: the shares of each embedding's seeds.
-        tasks: how many tasks the same report asks this of.
+        first, others: the scores of each embedding's seeds.
+        tasks: the number of tasks in the report.
     """
     if not others or min(first) <= max(share for shares in others for share in shares):
         return False
@@ -124,10 +127,10 @@ def leads(first: Sequence[float], others: Sequence[Sequence[float]], tasks: int 
 
 
 def may_lead(seeds: Sequence[int], tasks: int = 1) -> bool:
-    """Whether there are seeds enough for any embedding to be said to read furthest.
+    """Return whether there are enough seeds to say that any embedding generalises furthest.
 
     Args:
-        seeds: how many each embedding has.
-        tasks: how many tasks the same report asks this of.
+        seeds: the number of seeds of each embedding.
+        tasks: the number of tasks in the report.
     """
     return len(seeds) > 1 and chance_to_lead(seeds) <= SIGNIFICANT / tasks

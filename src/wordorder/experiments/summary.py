@@ -95,11 +95,11 @@ def _against(
     runs: Mapping[str, Mapping[int, Mapping[str, Any]]],
     family: int,
 ) -> dict[str, Change]:
-    """Return the losses against the baseline: the headline family.
+    """Return the differences of the losses from the baseline's: the headline family.
 
     Args:
-        family: how many embeddings were ever compared: to leave some out of a report after a look
-            at the results makes no other one more significant.
+        family: the number of embeddings ever compared: leaving some out after a look at the results
+            must not make others more significant.
     """
     baseline = comparison.baseline
     others = [p for p in comparison.positions if p != baseline]
@@ -142,7 +142,7 @@ def _at_best(
 def _runs(
     positions: Iterable[str], records: Iterable[Mapping[str, Any]]
 ) -> tuple[dict[str, dict[int, Mapping[str, Any]]], dict[str, dict[int, str]]]:
-    """Return by position and seed the runs that ended well, and why the others did not."""
+    """Return successful runs by position and seed, and the reasons of failed ones."""
     last = {(r["position"], int(r["seed"])): r for r in records}
     runs: dict[str, dict[int, Mapping[str, Any]]] = {p: {} for p in positions}
     failed: dict[str, dict[int, str]] = {p: {} for p in runs}

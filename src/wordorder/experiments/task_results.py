@@ -33,12 +33,12 @@ Curve = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class TrialScore:
-    """What one embedding scored in one trial.
+    """The scores of one embedding in one trial.
 
     Args:
         scores: of each seed, 0 to 1; None where the embedding cannot represent the length.
-        parts: of each seed, the share of right tokens of answers; None likewise.
-        examples: how many different ones were tested.
+        parts: of each seed, the fraction of correct answer tokens; None likewise.
+        examples: the number of distinct test examples.
     """
 
     trial: str
@@ -62,9 +62,10 @@ class TaskScore:
     """One embedding on one task, at its last or at its best checkpoint.
 
     Args:
-        seeds: those whose runs are done, as the scores of cells are ordered.
+        seeds: those with finished runs, in the order of the scores.
         steps: of each seed's checkpoint.
-        beyond: of each seed, the mean of the trials beyond; None: it cannot represent them all.
+        beyond: of each seed, the mean over trials beyond training; None if it cannot represent
+            them all.
     """
 
     task: str
@@ -77,24 +78,24 @@ class TaskScore:
 
     @property
     def within(self) -> float:
-        """What it scores where it was trained."""
+        """The mean score in the first trial, which is like training."""
         return self.cells[0].mean or 0.0
 
     @property
     def learned(self) -> bool:
-        """Whether it may be judged beyond."""
+        """Whether the task was learned, so that scores beyond training count."""
         return self.within >= LEARNED
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95% interval of the mean beyond, as if it were of one trial's examples alone."""
+        """The 95% interval of the mean beyond training, with the examples of one trial only."""
         if self.beyond is None:
             return None
         return share_interval(self.beyond, min(cell.examples for cell in self.cells[1:]))
 
     @property
     def right_at(self) -> list[str]:
-        """The trials beyond in which it is right; none where it has not learned."""
+        """The trials beyond training that it solves; none if it has not learned the task."""
         beyond = self.cells[1:] if self.learned else ()
         return [cell.trial for cell in beyond if cell.mean is not None and cell.mean >= RIGHT]
 
@@ -136,11 +137,11 @@ def task_results(
     results: Iterable[Mapping[str, Any]],
     failed: Iterable[str],
 ) -> TaskResults:
-    """Return what runs found.
+    """Return the results of a grid of runs.
 
     Args:
         results: of `train_on_task`.
-        failed: a line for each run that has none.
+        failed: a line for each failed run.
     """
     curves = {(r["protocol"]["task"], r["position"], r["seed"]): r["curve"] for r in results}
     rows = []
@@ -184,9 +185,9 @@ def _row(
 
 
 def best(task: Task, curve: Curve) -> Mapping[str, Any]:
-    """Return the checkpoint that scores most beyond, of those that have learned; else of all.
+    """Return the checkpoint with the best score beyond training, the latest of equals.
 
-    Of equals it is the last.
+    Checkpoints that have not learned the task count only if none has.
     """
     name = task.trials[0].name
     learned = [r for r in curve if r["trials"][name][measure(task)] >= LEARNED]
@@ -195,9 +196,9 @@ def best(task: Task, curve: Curve) -> Mapping[str, Any]:
 
 
 def beyond_of(task: Task, record: Mapping[str, Any]) -> float | None:
-    """Return the mean of the trials beyond; None where the embedding cannot represent them all.
+    """Return the mean score beyond training; None if the embedding cannot represent every trial.
 
-    The mean of fewer trials would be that of the easier ones.
+    A mean over fewer trials would cover only the easier ones.
     """
     scores = [record["trials"][trial.name] for trial in task.trials if trial.beyond]
     return None if None in scores else _mean([f[measure(task)] for f in scores])
@@ -237,7 +238,7 @@ def _plain(row: TaskScore) -> dict[str, Any]:
 
 
 def headline(results: TaskResults) -> str:
-    """Return the first sentence: who is still right past the length of which task."""
+    """Return the first sentence: which embeddings solve which task beyond training."""
     achievements, nobody = [], []
     for protocol in results.protocols:
         rows = results.of(protocol.task)
@@ -252,9 +253,9 @@ def headline(results: TaskResults) -> str:
 
 
 def verdict(results: TaskResults) -> list[str]:
-    """Return what was found in plain words, at the last checkpoint, a line for each task.
+    """Return the results at the last checkpoint in words, a line for each task.
 
-    Runs that failed come first.
+    Failed runs come first.
     """
     lines = []
     if results.failed:
@@ -271,18 +272,18 @@ def verdict(results: TaskResults) -> list[str]:
 
 
 def _chance(protocol: Protocol, results: TaskResults) -> float:
-    """Return how often luck alone lets an embedding read furthest; 0 where it is never said."""
+    """Return the probability of a lead by chance; 0 if no lead can be claimed."""
     seeds = [len(row.seeds) for row in _judged(protocol, results)]
     return chance_to_lead(seeds) if may_lead(seeds, len(results.protocols)) else 0.0
 
 
 def _seeds_to_lead(embeddings: int, tasks: int) -> int:
-    """Return how many seeds of each embedding would let one be said to read furthest."""
+    """Return how many seeds of each embedding are needed to claim a lead."""
     return next(n for n in itertools.count(2) if may_lead([n] * embeddings, tasks))
 
 
 def _judged(protocol: Protocol, results: TaskResults) -> list[TaskScore]:
-    """Return the rows that may be judged beyond."""
+    """Return the rows that are evaluated beyond training."""
     return [r for r in results.of(protocol.task) if r.learned and r.beyond is not None]
 
 
@@ -299,7 +300,7 @@ def _on_task(protocol: Protocol, results: TaskResults) -> str:
 
 
 def _furthest(judged: Sequence[TaskScore], protocol: Protocol, results: TaskResults) -> str:
-    """Say who is right beyond, and whether the seeds tell them apart."""
+    """Describe which embeddings solve the task beyond training, and whether seeds separate them."""
     task = find(protocol.task)
     if not judged:
         return f"no embedding is evaluated {task.beyond}"
@@ -336,7 +337,7 @@ def _leader(
 
 
 def _passed(judged: Sequence[TaskScore], results: TaskResults, task: str) -> str:
-    """Say who was better earlier in training."""
+    """Name the embeddings that scored much better at an earlier checkpoint."""
     best_rows = {row.position: row for row in results.of(task, "best")}
     lines = []
     for row in judged:

@@ -60,13 +60,13 @@ Tell = Callable[[float, str], Any]
 
 @dataclass(frozen=True)
 class Protocol:
-    """How models are trained on a task and tested: all but embedding and seed.
+    """How models are trained and tested on a task: everything but embedding and seed.
 
     Args:
-        length: trained on lengths up to this one.
+        length: the longest trained length.
         steps: optimizer steps, of `batch_size` examples each.
-        examples: tested in every trial.
-        tests: how often it is tested, the last time after the last step.
+        examples: test examples in each trial.
+        tests: the number of tests during training, the last one after the last step.
     """
 
     task: str
@@ -86,7 +86,7 @@ class Protocol:
         """Return the configuration of one run.
 
         Raises:
-            BadInput: an embedding that takes the task's positions, of a task that has none.
+            BadInput: the embedding takes positions from the task, which provides none.
         """
         task = find(self.task)
         coupling_of(self.task, position)
@@ -111,7 +111,7 @@ class Protocol:
 
 
 def protocol_of(name: str, steps: int | None = None, length: int | None = None) -> Protocol:
-    """Return how a task is trained, its own number of steps and its own length but where given.
+    """Return a task's protocol, with its own number of steps and length unless they are given.
 
     Raises:
         BadInput: an unknown task.
@@ -145,7 +145,7 @@ class TaskBatches:
     """Training examples, each batch a function of (seed, index).
 
     Args:
-        length: the longest; each example has one drawn from 1 up, where the task varies it.
+        length: the longest length; a task with varied lengths draws each example's from 1 up.
         coupling: gives the examples their positions; None: plain ones.
     """
 
@@ -171,7 +171,7 @@ class TaskBatches:
 
 
 class EachTokenAByte:
-    """What `Training` asks of a text: how many bytes its tokens spell. Here each is one."""
+    """Stands in for the text whose bytes `Training` counts: each token is one byte."""
 
     bytes = targets = 1
     lossless = True
@@ -182,7 +182,7 @@ class EachTokenAByte:
 
 @dataclass(frozen=True)
 class TaskMaterial:
-    """What `Training` reads instead of a text."""
+    """Stands in for the text that `Training` reads."""
 
     task: Task
     length: int
@@ -195,9 +195,9 @@ class TaskMaterial:
 
 
 def batch_of(examples: Sequence[Example], coupling: Coupling | None = None) -> Batch:
-    """Return examples as rows: what is read, and the answers as what should come out.
+    """Return examples as rows of inputs and targets; only answers are targets.
 
-    Rows are filled up on the right, which no token before sees, and there nothing is counted.
+    Rows are padded on the right; no example's token attends to padding, which is never a target.
 
     Args:
         coupling: gives the examples their positions; None: plain ones.
@@ -232,7 +232,7 @@ def trial_examples(protocol: Protocol, number: int) -> list[Example]:
 
 
 def distinct_examples(protocol: Protocol, number: int) -> int:
-    """Return how many different examples a trial tests: those that are the same count once."""
+    """Return the number of distinct test examples of a trial."""
     return len({example.tokens.tobytes() for example in trial_examples(protocol, number)})
 
 
@@ -245,13 +245,13 @@ def can_read(model: LanguageModel, task: Task, length: int) -> bool:
 def score(
     model: LanguageModel, examples: Iterable[Example], coupling: Coupling | None = None
 ) -> dict[str, float]:
-    """Return the share of answers that are right, and that of their tokens, ends left out.
+    """Return the fraction of correct answers, and of correct answer tokens without the ends.
 
     Args:
         coupling: gives the examples their positions; None: plain ones.
 
-    Not here: an embedding that scales with the length of the text (rotary, dynamic) is told the
-    whole length here, and one token more at every step of a generation.
+    Not here: token-by-token generation. An embedding that scales with the text length (rotary,
+    dynamic) gets the whole length here; in generation the length grows by one token each step.
     """
     answers, tokens, right_answers, right_tokens = 0, 0, 0, 0
     for batch in _parts(list(examples), coupling):
@@ -268,7 +268,7 @@ def score(
 
 @torch.no_grad()
 def likeliest(model: LanguageModel, batch: Batch) -> Tensor:
-    """Return the likeliest token at every place of an answer, -1 elsewhere; (batch, time)."""
+    """Return the most likely token at each answer position, -1 elsewhere; (batch, time)."""
     counted = batch.targets != NOT_COUNTED
     tokens = torch.full_like(batch.targets, NOT_COUNTED)
     with evaluating(model):
@@ -320,7 +320,7 @@ class TaskRun:
 def train_on_task(
     protocol: Protocol, position: str, seed: int, tell: Tell = lambda share, line: None
 ) -> dict[str, Any]:
-    """Train one model and return its curve and what it cost, as JSON holds it.
+    """Train one model and return its learning curve, parameter counts and time as JSON.
 
     Args:
         position: the spec of a positional embedding.
@@ -353,7 +353,7 @@ def train_on_task(
 
 
 def seconds_of(protocol: Protocol, position: str) -> float:
-    """Return what a run should take, from a few steps and one trial of each length."""
+    """Estimate the time of a run from a few steps and one test of every trial."""
     run = TaskRun(protocol, position, seed=0)
     run.training.step()
     before = time.perf_counter()
@@ -366,7 +366,7 @@ def seconds_of(protocol: Protocol, position: str) -> float:
 
 
 def in_words(trials: Mapping[str, Mapping[str, float] | None]) -> str:
-    """Return the scores of all trials as a line that people read."""
+    """Return the scores of all trials in one line."""
     scores = (f"{k} cannot" if v is None else f"{k} {v['exact']:.2f}" for k, v in trials.items())
     return f"accuracy: {', '.join(scores)}"
 

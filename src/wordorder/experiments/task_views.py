@@ -14,9 +14,9 @@ FRAME = (-0.04, 1.04)
 
 
 def lengths(protocol: Protocol, results: TaskResults) -> Lines:
-    """Return the scores of each trial at the last checkpoint, one line an embedding.
+    """Return the scores of each trial at the last checkpoint, one line for each embedding.
 
-    Of an embedding that has not learned the task only what it scores as trained is drawn.
+    If an embedding has not learned the task, only its score as trained is drawn.
     """
     task, look = find(protocol.task), looks(results.positions)
     lines = []

@@ -1,12 +1,12 @@
 """A grid of algorithmic tasks, embeddings and seeds, each run a process of its own.
 
-A run takes about a minute, so it is done whole or not at all: a run whose result is stored is not
-done again, and what was stopped in the middle starts anew. The folder that is left:
+A run takes about a minute, so it is not resumed: an interrupted run starts again from step 0, and a
+run with a stored result is not repeated. The folder contains:
 
     tasks.json                    the settings, and the command
     runs/TASK/POSITION-seedN.json    one run: the job, and its result with its curve
     results.jsonl                 all of them, a line each, failed ones too
-    table.csv  figures/  report.html    what people read, made from these
+    table.csv  figures/  report.html    generated from these
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ from wordorder.version import __version__
 
 DEFAULT_TASKS = ("copy", "repeat", "reverse", "sort")
 POSITIONS = ("none", "sinusoidal", "rotary", "alibi", "t5")
-THREADS = 1  # of a run: these models do not keep two busy, and a run is the same on every machine
+THREADS = 1  # per run: such small models do not use two, and results do not depend on the machine
 
-# What a grid leaves, and so what --overwrite removes: nothing else in the folder is touched.
+# The files that a grid writes, and that --overwrite removes; other files in the folder stay.
 GRID = FolderKind(
     "a grid of tasks",
     record="tasks.json",
@@ -90,7 +90,7 @@ GRID = FolderKind(
 
 @dataclass(frozen=True)
 class TasksConfig:
-    """What is asked for.
+    """The settings of a grid.
 
     Args:
         tasks, positions: names of tasks, specs of embeddings.
@@ -98,7 +98,7 @@ class TasksConfig:
         steps, length: of training, instead of each task's own.
 
     Raises:
-        BadInput: an unknown task, or numbers that cannot be.
+        BadInput: an unknown task, or an invalid number.
     """
 
     tasks: tuple[str, ...] = DEFAULT_TASKS
@@ -157,16 +157,16 @@ def run_tasks(
     processes: int = 0,
     launcher: Launcher | None = None,
 ) -> Path:
-    """Run a grid, or what is left of one, and return its folder.
+    """Run or resume a grid, and return its folder.
 
     Args:
-        show: receives progress events; None: nothing is shown.
-        command: the command that was typed, for the report.
-        processes: how many runs at once; 0: as many as there are cores, or as the cluster takes.
-        launcher: where runs are done; None: in processes of this machine.
+        show: receives progress events; None: no output.
+        command: the command line, for the report.
+        processes: number of runs at once; 0: one per core, or as many as the cluster takes.
+        launcher: where runs are computed; None: in processes of this machine.
 
     Raises:
-        BadInput: an embedding or a folder that cannot be.
+        BadInput: an invalid embedding, or a folder that cannot be used.
         Refused: another process is writing to the folder.
         KeyboardInterrupt: after Ctrl-C; the same call continues.
     """
@@ -198,8 +198,8 @@ def _run_tasks(
     def plan(left: list[Job]) -> tuple[str, float]:
         if done := len(jobs) - len(left):
             are = "is" if done == 1 else "are"
-            show.say(f"{done} of {counted(len(jobs), 'run')} {are} there already")
-        show.say("measuring what a step takes with each embedding")
+            show.say(f"{done} of {counted(len(jobs), 'run')} {are} already finished")
+        show.say("timing a step with each embedding")
         at_once = min(processes, len(left))
         # Steps are timed here: in the queue of a cluster they might wait for hours.
         timed_at_once = min(cores(), len(left)) if cluster else at_once
@@ -237,7 +237,7 @@ def run_one(job: Settings, tell: Tell) -> dict[str, Any]:
 
 
 def time_some(job: Settings, tell: Tell) -> dict[str, Any]:
-    """Return what some runs should take, and what it took to find out, in seconds."""
+    """Return the estimated times of some runs, and how long the estimate took, in seconds."""
     began, step_seconds = time.perf_counter(), []
     for run in job["runs"]:
         try:
@@ -250,7 +250,7 @@ def time_some(job: Settings, tell: Tell) -> dict[str, Any]:
 def expected_seconds(
     jobs: Sequence[Job], processes: int, launcher: Launcher | None = None
 ) -> float:
-    """Return how long runs should take, by a few steps of each, as many at once as they will be."""
+    """Estimate the time of all runs from a few steps of each, timed as many at once as they run."""
     kinds = {_kind(job.settings): job.settings for job in jobs}
     shares = [list(kinds)[first::processes] for first in range(min(processes, len(kinds)))]
     began = time.perf_counter()
@@ -265,7 +265,7 @@ def expected_seconds(
         if outcome.error is None:
             seconds |= zip(share, outcome.result["seconds"], strict=True)
             elapsed = min(elapsed, max(0.0, elapsed - outcome.result["took"]))
-    start = elapsed  # what a process takes before it can compute
+    start = elapsed  # startup time of a process
     return sum(start + seconds.get(_kind(job.settings), 0.0) for job in jobs) / processes
 
 
@@ -281,7 +281,7 @@ def _check_positions(config: TasksConfig) -> None:
 
 
 def _check_protocol(job: Job, folder: Path) -> None:
-    """Check that what is stored of a run was trained by the same protocol.
+    """Check that a stored run was trained with the same protocol.
 
     Raises:
         BadInput: it was trained by another one.

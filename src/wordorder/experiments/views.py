@@ -11,10 +11,10 @@ from wordorder.experiments.significance import Change
 from wordorder.experiments.wording import times, with_interval
 from wordorder.panels import Forest, Level, Line, Lines, Look, Mark, MarkRow, Panel, looks
 
-# Changes with length are looked at closely: what breaks leaves the frame, and is seen whole in
-# the figure of the losses themselves.
+# The figure of changes with length is a close-up: curves that break leave its frame, and are shown
+# in full in the figure of the losses.
 CLOSE_UP_NATS = 0.15
-CURVE_SHARE = 0.25  # of the training: the fall before it would flatten what comes after
+CURVE_SHARE = 0.25  # the y-axis fits the curve after this share of training, past its steep start
 DODGE = 0.05  # octaves between the intervals of two embeddings at one length
 
 

@@ -12,12 +12,12 @@ from wordorder.experiments.significance import Change
 from wordorder.experiments.statistics import SIGNIFICANT
 from wordorder.numerals import counted, signed
 
-SMALLEST_P = 0.0001  # smaller ones are printed as a bound: nothing is decided beyond it
+SMALLEST_P = 0.0001  # smaller p-values are printed as "< 0.0001", which is precise enough
 MOST_DIGITS = 17  # of a double
 
 
 def p_value(p: float) -> str:
-    """Return a p-value with two digits, and more where two would show it across 0.05.
+    """Return a p-value with two digits, or more if rounding to two would cross 0.05.
 
     0.0512 is `0.051`, 0.04996 is `0.04996`: never `0.05` for either.
     """

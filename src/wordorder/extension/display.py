@@ -1,4 +1,4 @@
-"""What an extension tells while it runs."""
+"""Progress events of an extension."""
 
 from __future__ import annotations
 

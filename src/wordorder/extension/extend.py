@@ -257,7 +257,7 @@ def go_on(
     run = Run.load(folder, trust=trust)
     about = record.extension_of(run)
     source = record.find_parent(run, parent, trust=trust)
-    with held(run.folder, remedy="see to its permissions"):
+    with held(run.folder, remedy="check its permissions"):
         if (run.folder / "training").is_dir():
             run = resume_in_held_folder(
                 run.folder, inexact=inexact, trust=trust, show=show.training

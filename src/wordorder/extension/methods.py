@@ -3,7 +3,7 @@
 A method replaces one part of a spec by another and leaves all weights unchanged. The formulas are
 those of the embeddings (`positions/rotary_scaling.py`, `self_extend.py`, `learned.py`); this module
 computes their options from the old length and the new one. Every method resamples learned tables,
-because no text can exceed them otherwise.
+because a sequence cannot be longer than the table.
 """
 
 from __future__ import annotations
@@ -282,7 +282,8 @@ def original_length(model: ModelConfig) -> int:
 def _original_length(options: Mapping[str, Any], model: ModelConfig) -> int:
     if options.get("original_length"):
         return int(options["original_length"])
-    # Linear and NTK scaling know no length, and what is scaled again begins without a factor.
+    # Linear and NTK scaling do not record an original length, so divide by their factor. A second
+    # extension replaces the factor, so the factor is always relative to the original length.
     divided = options.get("scaling") in ("linear", "ntk")
     return round(model.trained_length / float(options.get("factor", 1.0) if divided else 1.0))
 

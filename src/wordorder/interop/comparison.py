@@ -1,4 +1,4 @@
-"""How far another program's logits may lie from the run's, and the table that shows it."""
+"""The tolerance of another program's logits, and the table of largest differences."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LogitComparison:
 
 
 def lengths(trained: int, *limits: int | None) -> list[int]:
-    """Return the lengths to compare at, ascending: half, as long as and twice those of training.
+    """Return the lengths to compare at, ascending: half, once and twice the trained length.
 
     Args:
         trained: tokens in one training sequence.

@@ -27,10 +27,10 @@ RECORD = "wordorder.json"
 
 @dataclass(frozen=True)
 class Written:
-    """What a target wrote, once the other program has loaded it and given the same logits.
+    """The result of an export whose logits the other program has reproduced.
 
     Args:
-        holder: what of the other program holds the model, such as a class of transformers.
+        holder: the class or architecture of the other program that holds the model.
         program: the other program and its version.
         comparisons: the largest differences of logits.
         texts: how many texts the tokenizers were compared on.
@@ -54,12 +54,12 @@ class Target:
     """Another program to which runs are exported.
 
     Args:
-        name: what `--to` and the extra of wordorder are called.
+        name: the value of `--to`, and the name of wordorder's extra.
         program: its name in messages.
         modules: what must be installed, by import name.
-        holds: raises BadInput for a model that it does not hold.
-        write: writes a run into a new folder, compares, and raises Refused for what differs.
-            Its second argument is the model, its third the name of the folder in the end.
+        holds: raises BadInput for a model that the program does not hold.
+        write: writes a run into a new folder, compares both models, and raises Refused if they
+            differ. Its arguments are the folder, the run, the model and the folder's final name.
         files: every file that `write` may write.
         dtypes: of weights, where there is a choice besides f32; `write` and `commands` take one.
         commands: returns what to type to run an export, given its folder.
@@ -94,7 +94,7 @@ class Target:
 
     @property
     def kind(self) -> FolderKind:
-        """What tells an export's folder from others."""
+        """How an export's folder is recognised."""
         keys = ("export", "run")
         return FolderKind("an export", record=RECORD, keys=keys, files=self.files)
 
@@ -154,10 +154,10 @@ def export(
 
 
 def _out_folder(run: Run, target: Target, out: str | Path | None, overwrite: bool) -> Path:
-    """Return the folder to write, once it is known that it may be written.
+    """Return the output folder, after checking that it may be written.
 
     Raises:
-        BadInput: there is something that is not to be replaced.
+        BadInput: it exists and must not be replaced.
     """
     folder = named_folder(out) if out is not None else Path(f"{run.folder}-{target.name}")
     if not folder.exists():
@@ -183,7 +183,7 @@ def _out_folder(run: Run, target: Target, out: str | Path | None, overwrite: boo
 
 @contextmanager
 def _parents(folder: Path) -> Iterator[None]:
-    """Make the folders that a folder lies in; remove those again if it is not written."""
+    """Create a folder's parents; remove them again if the folder is not written."""
     new = [parent for parent in folder.parents if not parent.exists()]
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:

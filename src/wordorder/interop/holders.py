@@ -1,10 +1,10 @@
-"""Which class or architecture of another program holds a model exactly, or what none holds.
+"""Which class or architecture of another program holds a model exactly, or why none does.
 
-The one table that `wordorder export`, `train` and `positions` read. A holder is a stock class of
+`wordorder export`, `train` and `positions` all read this one table. A holder is a stock class of
 transformers, the class of a modelling file that an export carries, or an architecture of llama.cpp.
-It holds a model where all its requirements are met; the first of a program's that does is taken.
-What a holder has and a model lacks is no obstacle where zeros express it, such as biases. ONNX has
-no holders: onnx/graph.py tells what it holds. Imports none of these programs.
+It holds a model that meets all its requirements; the first such holder of a program is used. A
+holder may have features that a model lacks, such as biases, if zeros express their absence. ONNX
+has no holders: see onnx/graph.py. This module imports none of these programs.
 """
 
 from __future__ import annotations

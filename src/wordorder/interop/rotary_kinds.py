@@ -7,7 +7,7 @@ from wordorder.positions import Rotary
 from .architecture import Architecture
 
 # llama.cpp reads these scalings as metadata, any fixed frequencies as a tensor of divisors, and
-# longrope's two sets as two tensors. None of its frequencies changes with the text.
+# longrope's two sets as two tensors. It supports no frequencies that change with the text.
 PLAIN = frozenset({"none", "ntk"})
 BY_METADATA = frozenset({"none", "linear", "ntk"})
 BY_DIVISORS = BY_METADATA | {"yarn", "llama3"}
@@ -15,7 +15,7 @@ BY_TWO_SETS = BY_DIVISORS | {"longrope"}
 
 
 def has_stock_rotary(architecture: Architecture, *, partial: bool = False) -> bool:
-    """Return whether one rotary embedding, or none, acts in all rotary layers.
+    """Return whether all rotary layers have the same embedding, of a type that transformers has.
 
     Args:
         partial: the class turns a leading part of each head, not only whole heads.
@@ -28,11 +28,11 @@ def has_stock_rotary(architecture: Architecture, *, partial: bool = False) -> bo
 def is_stock(rotary: Rotary, partial: bool) -> bool:
     """Return whether transformers has a rotary type with these frequencies."""
     if rotary.proportional:
-        # transformers' type for these frequencies has no scaling but a factor of all of them.
+        # transformers' type for these frequencies supports no scaling but one factor for all.
         return rotary.scaling in ("none", "linear")
     if rotary.fraction == 1:
         return True
-    # transformers sharpens the softmax of the turned dimensions alone, wordorder of all.
+    # transformers scales the scores of rotated dimensions only, wordorder those of all.
     return partial and rotary.softmax_scale is None
 
 
@@ -78,9 +78,9 @@ def are_alone(architecture: Architecture) -> bool:
 
 
 def is_plain(rotary: Rotary, scalings: frozenset[str]) -> bool:
-    """Return whether whole heads are turned, with one of these scalings.
+    """Return whether an embedding rotates whole heads, with one of these scalings.
 
-    Settings of one kind of layers alone have no YaRN without `truncate`: transformers ignores it.
+    YaRN with `truncate` off is excluded: transformers ignores it in settings per kind of layer.
     """
     is_whole = rotary.fraction == 1 and not rotary.proportional
     return is_whole and rotary.scaling in scalings and rotary.truncate
@@ -124,7 +124,7 @@ def are_full_every(architecture: Architecture) -> bool:
 def has_decoupled_rotary(architecture: Architecture) -> bool:
     """Return whether DeepSeek's classes rotate the decoupled part of heads in the same way.
 
-    Of the scalings that sharpen the softmax, they do it for all dimensions in YaRN alone.
+    Of the scalings that change scores, these classes apply only YaRN's to all dimensions.
     """
     return has_rotary_everywhere(architecture) and all(
         not rotary.proportional and (rotary.scaling == "yarn" or rotary.softmax_scale is None)

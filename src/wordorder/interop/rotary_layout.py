@@ -1,8 +1,8 @@
-"""The layout of what rotary embeddings turn: interleaved pairs, or the halves of other programs.
+"""The order of rotated dimensions in a head: interleaved pairs, or the halves of other programs.
 
-wordorder pairs dimensions (0, 1), (2, 3), ... of a head; other programs pair dimension i with i +
-half of the turned ones. The same embedding then has permuted rows in the projections of queries and
-keys, in their biases and in the weights of their norms.
+wordorder rotates dimensions (0, 1), (2, 3), ... of a head as pairs. Other programs pair dimension i
+of n rotated ones with i + n/2. For the same embedding, rows are then permuted in the projections of
+queries and keys, in their biases and in the weights of their norms.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from wordorder.positions import Rotary
 
-# Linear scaling by this factor turns position 10,000 by at most 1e-8 radians: cosines are 1 to the
-# bit in float32, and a class that always rotates is free of positions.
+# Linear scaling by this factor rotates position 10,000 by at most 1e-8 radians. Cosines are then
+# exactly 1 in float32, so a class that always rotates ignores positions.
 POSITION_FREE_FACTOR = 1e12
 TURNED = ("attention.query.", "attention.key.", "attention.query_norm.", "attention.key_norm.")
 
@@ -42,7 +42,7 @@ def half_split(rows: Tensor, head_dim: int, turned: int, *, inverse: bool = Fals
 
 
 def in_halves(layer: dict[str, Tensor], rotary: Rotary | None, head_dim: int) -> dict[str, Tensor]:
-    """Return a layer's weights with whatever rotary turns in half-split order."""
+    """Return a layer's weights with the rotated dimensions in half-split order."""
     turned = turned_dimensions(rotary)
     return {
         name: half_split(value, head_dim, turned) if name.startswith(TURNED) else value
@@ -51,7 +51,7 @@ def in_halves(layer: dict[str, Tensor], rotary: Rotary | None, head_dim: int) ->
 
 
 def in_pairs(layer: dict[str, Tensor], rotary: Rotary | None, head_dim: int) -> dict[str, Tensor]:
-    """Return a layer's weights with whatever rotary turns in pairs: undoes `in_halves`."""
+    """Return a layer's weights with the rotated dimensions in pairs: undoes `in_halves`."""
     turned = turned_dimensions(rotary)
     return {
         name: half_split(value, head_dim, turned, inverse=True)

@@ -1,8 +1,8 @@
-"""A run's tokenizer in the files that other programs read, and the proof that they agree.
+"""A run's tokenizer in the files that other programs read, and a check that they agree.
 
-With special tokens, which is transformers' default, the token that begins texts comes first, as
-where `wordorder generate` reads a prompt; around the texts of an imported run stand the tokens that
-its own tokenizer puts there. Without special tokens the ids are those of `Tokenizer.encode`.
+With special tokens (the default of transformers) a text begins with the token that
+`wordorder generate` puts before a prompt; a text of an imported run gets the tokens that its own
+tokenizer puts around it. Without special tokens the ids are those of `Tokenizer.encode`.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def write_tokenizer(
         "model_input_names": ["input_ids", "attention_mask"],
         "padding_side": "right" if fills_in else "left",
         "clean_up_tokenization_spaces": False,
-        # Text that spells a special token is characters, as wordorder reads it, but as its folder
-        # says where it was imported.
+        # Text that spells a special token is encoded as characters, as in wordorder. For an
+        # imported run this is as its original folder says.
         "split_special_tokens": splits_special,
     }
     for name, value in (

@@ -1,9 +1,9 @@
 """The comparison that an export must pass: the same logits as the run's model, everywhere.
 
-transformers loads the folder as a user would. Both models read random tokens, which no reversal
-leaves alike, shorter than, as long as and longer than the trained length: alone, beside another
-sequence with padding on its left, and that token by token through transformers' cache. Positions
-are passed as transformers' `generate` passes them, counted from the first real token.
+transformers loads the folder as a user would. Both models read random tokens, so that
+a wrong order would show, in sequences shorter than, as long as and longer than the trained length:
+alone, with a left-padded second sequence, and the same token by token through transformers' cache.
+Positions are those that transformers' `generate` passes, counted from the first real token.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ from wordorder.model.layers import JoinedLinear
 from .rotary_layout import in_halves, in_pairs
 
 PROJECTIONS = ("query", "key", "value")
-# Sines, and ALiBi where a class limits it, are written for a text this many times as long as those
-# of training, beyond which no model that was tried predicts well.
+# Sinusoidal tables, and ALiBi where a class limits it, are written for this many times the trained
+# length. No tested model predicts well beyond it.
 FILLED = 8
 
 
@@ -131,8 +131,8 @@ class WeightMap:
     def word_weights(self, model: LanguageModel) -> dict[str, Tensor]:
         """Return the weights outside of the layers, the embedding multiplier folded into them.
 
-        A class that does not multiply word vectors by s holds the table times s. Where the table
-        is the output layer too, the final norm's weights are divided by s, and the logits stay.
+        A class that does not multiply word vectors by s stores the table times s. If the table is
+        the output layer too, the final norm's weights are divided by s, which keeps the logits.
         """
         scale = model.config.embedding_scale
         if self.scales_words:
@@ -343,9 +343,10 @@ ACTIVATIONS = {
 
 
 def table_length(architecture: Architecture) -> int:
-    """Return how many positions a class with a table or a limit gets.
+    """Return the number of positions of a class that has a table or a limit.
 
-    A learned table has its own; what has no end is written `FILLED` times the trained length long.
+    A learned table keeps its length; an embedding without an end gets `FILLED` times the trained
+    length.
     """
     last = architecture.composed.max_position
     return FILLED * architecture.config.trained_length if last is None else last + 1

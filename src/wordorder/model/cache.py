@@ -192,9 +192,9 @@ class Cache:
             kept                 0  1        4  5  6
             positions after      0  1        2  3  4      next: 5
 
-        Positions restart in each document. No distance exceeds the size of the cache. What the
-        layers have computed from dropped tokens stays: in keys and values of the layers above,
-        and in states that are sums over the sequence.
+        Positions restart in each document. No distance exceeds the size of the cache. Dropped
+        tokens keep their influence on the cached keys and values of higher layers, and on states
+        that are sums over the sequence.
 
         Args:
             sinks: tokens kept at the start. They collect attention whatever their content

@@ -85,12 +85,12 @@ class ModelConfig:
     dense_layers: NotNegative = 0
     """first layers that have a dense feed-forward instead of experts (HF: first_k_dense_replace)"""
     router: Literal["softmax", "sigmoid"] = "softmax"
-    """how experts are chosen: softmax with an auxiliary loss that balances their loads (Switch,
-    Mixtral), or sigmoid with selection biases that do (DeepSeek-V3)"""
+    """how experts are chosen: softmax, with loads balanced by an auxiliary loss (Switch, Mixtral),
+    or sigmoid, with loads balanced by selection biases (DeepSeek-V3)"""
     balance_loss: Rate | None = None
     """factor of the auxiliary loss; None: 0.01 for softmax, 0 for sigmoid"""
     expert_groups: Annotated[int, Interval(ge=1, le=MOST_EXPERTS)] = 1
-    """groups of experts, from which the best are chosen first (HF: n_group)"""
+    """groups of experts; the best groups are chosen first, then experts in them (HF: n_group)"""
     active_groups: Annotated[int, Interval(ge=1, le=MOST_EXPERTS)] = 1
     """groups that are chosen (HF: topk_group)"""
     normalized_routing: bool = True
@@ -116,7 +116,7 @@ class ModelConfig:
     tied_embeddings: bool = True
     """use the embedding table as the output layer"""
     output_transform: bool = False
-    """a linear layer, the function of the feed-forward and a norm before the output layer (BERT)"""
+    """a linear layer, the feed-forward's activation and a norm before the output layer (BERT)"""
     output_bias: bool = False
     """a bias for each token in the output layer (BERT)"""
     embedding_scale: Rate = 0.0
@@ -126,7 +126,7 @@ class ModelConfig:
     attention_softcap: Rate = 0.0
     """replace each attention score c by cap * tanh(c / cap) (Gemma 2); 0: no cap"""
     attention_sinks: bool = False
-    """one learned score for each head that takes a share of its attention and has no value
+    """a learned logit for each head that takes a share of its attention but has no value vector
     (gpt-oss)"""
     windows: tuple[NotNegative, ...] = ()
     """sliding window of each layer, as a pattern over layers; 0: no window"""
@@ -214,7 +214,7 @@ class ModelConfig:
         }
 
     def _expert_sizes(self, hidden: int) -> dict[str, Any]:
-        """Return the sizes of experts; those of a token are as wide as the dense feed-forward."""
+        """Return the sizes of experts; a token's experts together match the dense feed-forward."""
         active = self.active_experts or min(2, self.experts)
         share = -(-hidden // (active + self.shared_experts))
         usual = USUAL_BALANCE_LOSS if self.router == "softmax" else 0.0

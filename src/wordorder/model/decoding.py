@@ -125,8 +125,8 @@ def generate(
         prompt: token ids to continue, at least one.
         stop: the end-of-text token, which is not yielded; the prompt may begin with it.
         allowed: returns the token ids that may follow the generated tokens, or None for all.
-        observe: called with each new token and the model's own logits (vocabulary,), in which
-            tokens have their values whether they are allowed or not.
+        observe: called with each new token and the model's logits (vocabulary,), before tokens
+            that are not allowed are masked.
         use_cache: process each token once; if false, process the whole sequence in every step,
             which gives the same logits.
         window: number of last tokens that the cache keeps, for sequences of any length in
@@ -261,7 +261,7 @@ def sample_tokens(
     for _ in range(sampling.max_tokens):
         own = next_logits(tokens)[0]
         logits = only_allowed(own, allowed(generated))
-        # The end-of-text token that opens a prompt must not make ending less likely.
+        # Exclude end-of-text, which may begin the prompt, from the repetition penalty.
         seen = tokens[0] if stop is None else tokens[0, tokens[0] != stop]
         token = choose(logits, seen, sampling, generator)
         if token == stop:

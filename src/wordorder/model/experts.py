@@ -149,7 +149,7 @@ class Experts(nn.Module):
         output = compute(tokens, routing).view_as(x)
         return output if self.shared is None else output + self.shared(x, context)
 
-    # A number of tokens that depends on the data is not for PyTorch's compiler.
+    # PyTorch's compiler does not support token counts that depend on the data.
     @run_eagerly
     def _observe(self, routing: Routing) -> None:
         with torch.no_grad():
@@ -157,7 +157,7 @@ class Experts(nn.Module):
             self.loads = loads if self.loads is None else self.loads + loads
 
     def take_loads(self) -> Tensor | None:
-        """Return the loads since the last call, (experts,) int64, or None; start anew."""
+        """Return the loads since the last call, (experts,) int64 or None, and reset them."""
         loads, self.loads = self.loads, None
         return loads
 

@@ -30,7 +30,8 @@ def takes_mask(problem: AttentionProblem) -> bool:
 def takes_slopes(problem: AttentionProblem) -> bool:
     """Return whether the bias is linear in the distance, and worth an extra dimension.
 
-    The bias is right up to a constant for each row, which sinks would have to have too.
+    The extra dimension gives the bias up to a constant per row. The softmax ignores it, but a sink
+    would need the same constant, so problems with sinks are not supported.
     """
     mask = problem.mask
     return (
@@ -117,7 +118,7 @@ def _masked(
     it 256 MiB.
 
     Args:
-        is_sunk: the first key is not the mask's: every query attends to it.
+        is_sunk: the first key is a sink, which the mask does not cover: every query attends to it.
     """
     if mask.causal_only or not mask.needed:
         causal, first = mask.causal_only, int(is_sunk and mask.causal_only)

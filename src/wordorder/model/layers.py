@@ -19,7 +19,7 @@ from ..batch import WHOLE
 from .config import ModelConfig
 from .context import LayerContext
 
-MOST_PARTS = 16  # of a weight's rows, which threads share
+MOST_PARTS = 16  # parts into which a weight's rows are split over threads
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -191,7 +191,7 @@ def _clamped_up(up: Tensor) -> Tensor:
     return up.clamp(-CLAMPED_LIMIT, CLAMPED_LIMIT) + 1
 
 
-# The function of the gate.
+# Activations of the gate.
 GATES: dict[str, Callable[[Tensor], Tensor]] = {
     "swiglu": F.silu,
     "swiglu_clamped": _clamped_gate,
@@ -199,7 +199,7 @@ GATES: dict[str, Callable[[Tensor], Tensor]] = {
     "geglu_tanh": _gelu_tanh,
 }
 
-# The function of what the gate multiplies, where there is one.
+# Functions of the up projection, which the gate multiplies; without an entry, the identity.
 UPS: dict[str, Callable[[Tensor], Tensor]] = {"swiglu_clamped": _clamped_up}
 
 

@@ -9,7 +9,7 @@ from .layers import FUNCTIONS, GATES, Linear, make_norm
 
 
 class OutputTransform(nn.Module):
-    """A linear layer, the function of the feed-forward and a norm: (..., width) to the same.
+    """A linear layer, the feed-forward's activation and a norm: (..., width) -> (..., width).
 
     Source: Devlin et al. 2018; the code released with BERT (`get_masked_lm_output`).
     """

@@ -130,7 +130,7 @@ class _Pieces(torch.autograd.Function):
 def _weights(
     queries: Tensor, keys: Tensor, additive: AdditiveMask, sinks: Tensor | None, piece: Piece
 ) -> Tensor:
-    """Return the attention weights of a piece, in the dtype of the keys, those of sinks last."""
+    """Return the attention weights of a piece in the dtype of the keys; a sink's weight is last."""
     sequences, rows, some = piece
     scores = queries[sequences, :, rows] @ keys[sequences, :, some].mT
     added = additive.piece(sequences, rows, some)
@@ -184,7 +184,7 @@ def in_rows(problem: AttentionProblem) -> Tensor:
 
 
 def _rows(problem: AttentionProblem, rows: slice, some: slice) -> Tensor:
-    """Return the output of some rows, which attend to none but some of the keys."""
+    """Return the output of some rows, which attend only to the keys in the slice `some`."""
     keys, values, mask = problem.keys[:, :, some], problem.values[:, :, some], problem.mask
     scores = (problem.queries[:, :, rows] * problem.scale) @ keys.mT
     if problem.score is not None:
@@ -291,8 +291,8 @@ def _some_rows_at_a_time(
     if past_only:
         height = min(height, max(FEWEST_ROWS, -(-time // ROW_PIECES)))
     outputs = []
-    # The memory freed by one call is reused by the next if that needs less. So the last rows,
-    # which attend to the most keys, come first, and of a long sequence each call has a row less.
+    # A call can reuse the memory that the previous call freed if it needs less. So the last rows,
+    # which attend to the most keys, come first, and in a long sequence each call has one row fewer.
     stop = time
     while stop > 0:
         rows = slice(max(0, stop - height), stop)

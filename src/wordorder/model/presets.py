@@ -1,8 +1,8 @@
 """Presets by name: a size, or the architecture of a known family at a size, such as gpt2-nano.
 
-A family sets what its class in transformers and other programs fixes, so that they hold the model
-exactly; everything else, such as grouped keys, is a choice that the class leaves, and has the
-defaults. Imports no torch: `--help` needs the names.
+A family sets everything that its class in transformers and other programs hard-codes, so that a
+model can be exported exactly. What the class leaves configurable, such as grouped keys, keeps the
+defaults. This module does not import torch, because `--help` needs the names.
 
 Source: the released configurations of Llama, Qwen3, SmolLM3, GPT-2, GPT-NeoX, BLOOM, MPT and BERT.
 """
@@ -21,7 +21,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"position": "rotary", "qk_norm": False, "norm_epsilon": 1e-5},
     "qwen3": {"position": "rotary"},
     "mistral": {"position": "rotary", "qk_norm": False, "norm_epsilon": 1e-5},
-    # Gemma 3 itself has five layers with a window before each without one, the sizes here few.
+    # Gemma 3 has five layers with a window before each layer without one; here it is three, because
+    # the presets have few layers.
     "gemma3": {
         "position": "/".join([*["rotary:base=10000"] * 3, "rotary:base=1000000"]),
         "feed_forward": "geglu_tanh",

@@ -29,8 +29,8 @@ class AttentionProblem(NamedTuple):
         position, tables, state: the layer's embedding, what its `prepare` returned, and its cached
             state; kernels need them when it overrides `attend`.
         kernel: the requested kernel.
-        sinks: (heads,) float32, a further score in each head's softmax, which has no value, so that
-            weights add up to less than 1; None: none.
+        sinks: (heads,) float32, an extra logit in each head's softmax that has no value vector, so
+            that the weights of the keys sum to less than 1; None: no sinks.
     """
 
     queries: Tensor
@@ -62,7 +62,7 @@ class AttentionProblem(NamedTuple):
         """Return the problem of a layer, for queries and keys transformed by its embedding.
 
         Args:
-            softcap: the cap of scores, before a bias is added; 0: none. Sinks have none.
+            softcap: the cap of scores, before a bias is added; 0: none. Sinks are not capped.
 
         Shapes: keys and values may be (batch, key_value_heads, key, head_dim); they are repeated
         for the query heads that share them.
@@ -97,7 +97,7 @@ class AttentionProblem(NamedTuple):
     def trains_pairs(self) -> bool:
         """Whether a trainable bias must be computed for each query-key pair.
 
-        It is where positions are not consecutive; autograd then needs the full matrix.
+        This is so if positions are not consecutive; autograd then needs the full matrix.
         """
         return self.bias is not None and self.bias.trained and self.bias.by_distance is None
 

@@ -62,7 +62,7 @@ class TokenModel(nn.Module):
         self.attention_kernel: KernelName = "auto"
         self.rows = WHOLE
         table = torch.empty(config.vocabulary_size, config.width)
-        if not table.is_meta:  # random numbers there would import PyTorch's compiler: a second
+        if not table.is_meta:  # random init on meta would import PyTorch's compiler (one second)
             nn.init.normal_(table)
         self.embedding = nn.Embedding(config.vocabulary_size, config.width, _weight=table)
         self.head = None
@@ -137,11 +137,11 @@ class TokenModel(nn.Module):
     def sample_positions(
         self, batch: Batch, generator: torch.Generator, rows: RowShare = WHOLE
     ) -> Batch:
-        """Return a batch with the positions that training feeds; most embeddings change none.
+        """Return a batch with the positions to use in training; most embeddings change nothing.
 
         Args:
-            rows: which rows of a whole batch these are; with a share, the positions of all rows
-                must be the same.
+            rows: which rows of the whole batch these are. If they are only a share of it, all rows
+                must have the same positions.
         """
         return batch
 
@@ -219,7 +219,7 @@ class TokenModel(nn.Module):
         return None
 
     def initialise(self, seed: int) -> None:
-        """Set every weight from a seed; on a GPU too, to the values that a CPU draws."""
+        """Draw every weight from a seed; weights on a GPU get the same values as on a CPU."""
         device = self.embedding.weight.device
         if device.type in ("cpu", "meta"):
             self.draw_weights(seed)
@@ -230,7 +230,7 @@ class TokenModel(nn.Module):
 
     @torch.no_grad()
     def draw_weights(self, seed: int, module: nn.Module | None = None) -> None:
-        """Draw every weight of a model on the CPU, or those that one of its modules has itself.
+        """Draw every weight of a model on the CPU, or only one module's own (direct) weights.
 
         Each parameter part has its own generator, seeded by the part's name, so that parts with
         the same name and shape have the same initial values in different models.

@@ -40,8 +40,8 @@ HOOKS = (
     "sample_positions",
 )
 
-# Hooks and facts that had other names in earlier versions: a subclass with an old name would
-# be silently ignored, so it is an error.
+# Old names of hooks and facts, and their new names. An old name in a subclass would be silently
+# ignored, so defining one raises an error.
 RENAMED = {
     "rotate_queries": "transform_queries",
     "rotate_keys": "transform_keys",
@@ -81,20 +81,20 @@ class Position(nn.Module):
         shift_invariant: adding one number to all positions changes nothing.
         additive: `score` adds a term that does not depend on the score it is passed.
         static_rotation: a rotated key changes only if its position does.
-        product_only: transformed queries and keys are right only in a product of the two:
-            each has a factor that cancels there, or more dimensions than a head.
+        product_only: transformed queries and keys are meaningful only in their dot product:
+            each has a factor that cancels there, or is wider than a head.
         reads_vectors: it uses queries or keys by themselves, not only in their product; or its
             transform is not a complex factor for each pair of neighbouring dimensions. Such an
             embedding cannot follow one that is `product_only`.
         widest: the largest difference of query positions in one forward pass; None: no limit.
             A longer sequence is processed in pieces, with a cache.
         shared: one instance with its parameters serves all layers.
-        tells_order: by itself it distinguishes the orders of the same tokens. False for one
-            that only counts keys or changes what training feeds.
+        tells_order: without other embeddings it distinguishes permutations of the same tokens.
+            False if it only counts keys or only changes the positions used in training.
         task_positions: it takes the positions that a task provides for its examples.
         order_leak: a clause inserted into messages, naming a component that reveals order
             without positions, such as a convolution; "" if there is none.
-        follows: options whose default 0 means: derive from the trained length.
+        follows: options whose default, 0, means "computed from the trained length".
         matrices: names of the parameters that multiply hidden states; they are trained as
             the model's matrices are (with Muon).
     """
@@ -148,7 +148,7 @@ class Position(nn.Module):
 
     @property
     def max_training_position(self) -> int | None:
-        """The largest position that training feeds for a sequence of the trained length.
+        """The largest position used in training for a sequence of the trained length.
 
         None if `sample_positions` does not change positions.
         """
@@ -213,10 +213,10 @@ class Position(nn.Module):
     def sample_positions(
         self, positions: Tensor, batch_size: int, generator: torch.Generator
     ) -> Tensor:
-        """Return the positions that training feeds; evaluation feeds plain ones.
+        """Return the positions to use in training; evaluation uses plain positions.
 
-        Shapes: positions (batch or 1, time) int64, one row for every sequence of the batch; the
-        result likewise, integers or float64.
+        Shapes: positions (batch or 1, time) int64; a single row applies to every sequence of the
+        batch. The result has the same layout, as integers or float64.
         """
         return positions
 

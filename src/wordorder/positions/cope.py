@@ -1,8 +1,8 @@
 """CoPE, contextual position encoding: a key's position is a count that the query computes.
 
-A gate between 0 and 1, computed from a query and a key, is how much the query counts that
-key. The position of a key is the sum of the gates from the query back to it. One head can so
-count words, another lines or sentences. These positions are fractional: the query's product
+A gate between 0 and 1, computed from a query and a key, says how much the query counts that
+key. The position of a key is the sum of the gates from the query back to it. So one head can
+count words, and another lines or sentences. These positions are fractional: the query's product
 with a position is interpolated between its products with the two nearest integer positions.
 
 A sum of gates needs the whole row of scores, so this embedding replaces attention. It
@@ -24,7 +24,7 @@ class Cope(Position):
 
     Args:
         most: the largest position, at least 1; all farther keys share it. The paper uses 64
-            for contexts of 1,024 tokens, and finds 16 as good.
+            for contexts of 1,024 tokens, and finds that 16 works as well.
 
     Raises:
         PositionError: a bidirectional model, or `most` below 1.

@@ -1,13 +1,13 @@
 """Coupled positions: digits of the same significance share a position.
 
-In a sum, the third digit of the result depends on the third digits of both numbers. By plain
-positions their distance grows with the length, so a model that learned short sums fails on long
-ones. If the task gives all three the same position, it is 0 at any length. This is not an
-embedding by itself: it says that the others of its layer get the positions that the task provides,
-as in coupled+learned. Training adds a random offset, so that the positions of longer sums are
-trained too.
+In a sum, the third digit of the result depends on the third digits of both numbers. With plain
+positions the distance between them grows with the length of the numbers, so a model that learned
+short sums fails on long ones. If the task gives all three digits the same position, the distance
+is 0 at any length. This class does not embed positions itself: it passes the task's positions to
+the other embeddings of its layer, as in coupled+learned. Training adds a random offset, so that
+the positions of longer sums are trained too.
 
-`wordorder tasks` provides such positions for addition-reversed; a text has none.
+`wordorder tasks` provides such positions for addition-reversed; text has none.
 """
 
 import torch
@@ -25,15 +25,15 @@ class Coupled(Position):
 
     Args:
         most: the largest offset; 0: half of the trained length, counted in tokens. Sums with
-            `most` more digits than in training still have positions that training feeds.
+            `most` more digits than in training still have positions that were trained.
 
     Raises:
         PositionError: a negative `most`.
 
     Source: Cho et al. 2024, position coupling (arXiv 2405.20671), section 3; McLeish et al.
     2024, Abacus embeddings (arXiv 2405.17399), section 3, which are coupled+learned with a
-    position of 0 for all that is no digit.
-    Not here: what the positions are, which the task knows (`wordorder.experiments.algorithms`).
+    position of 0 for every token that is not a digit.
+    Not here: the positions themselves; the task defines them (`wordorder.experiments.algorithms`).
     """
 
     summary = "Tokens get the positions that their task provides: equal ones for equal digits."
@@ -47,7 +47,7 @@ class Coupled(Position):
         "that of an answer's digit is known only when the answer is complete.",
         "Without the random offset the positions of longer numbers are never trained.",
         "A learned table must reach past the offset: coupled:most=30+learned:length=60.",
-        "Positions repeat: two tokens of one position are told apart by the mask alone.",
+        "Positions repeat: only the mask distinguishes two tokens at the same position.",
     )
     tells_order = False
     task_positions = True
@@ -68,7 +68,7 @@ class Coupled(Position):
 
     @property
     def max_training_position(self) -> int:
-        """At least two numbers share the positions of a sequence, so half of them are used."""
+        """At least two numbers share each position, so positions reach half the length."""
         return self.shape.trained_length // 2 + self.resolved_most
 
     def sample_positions(

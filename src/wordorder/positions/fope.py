@@ -3,10 +3,10 @@
 Layers mix the frequencies of rotary: after a nonlinearity a dimension no longer has one
 frequency. FoPE begins with mixtures. In place of cos(p f_i), pair i has a weighted sum of the
 cosines of all frequencies, in which its own has weight one and the others small random weights;
-likewise the sine. A pair whose frequency is too slow to turn once within the trained length,
-of which training sees only a part, does not depend on positions at all.
+likewise the sine. A pair that is too slow to complete a turn within the trained length would show
+training only part of that turn, so it does not depend on positions at all.
 
-A mixture is no rotation: the product of a query and a key depends mostly, but not only, on
+A mixture is not a rotation: the product of a query and a key depends mostly, but not only, on
 their distance.
 """
 
@@ -30,10 +30,10 @@ class Fope(Position):
         base: frequencies are base^(-2i/d) for pair i; 0: scaled with the trained length, as in
             rotary; the paper uses 10,000.
         gain: the weights of other frequencies have standard deviation gain / sqrt(F) at the
-            start, for F frequencies; 0 gives rotary without its slow pairs. The authors have
-            0.3 to 0.6, more in larger models.
+            start, for F frequencies; 0 gives rotary without its slow pairs. The authors use
+            0.3 to 0.6, with larger values for larger models.
         learned: train the weights; the authors keep their random initial values.
-        period: pairs that take more positions than this for one turn are constant; 0: the
+        period: pairs that need more positions than this for a full turn are constant; 0: the
             trained length.
 
     Raises:
@@ -59,10 +59,10 @@ class Fope(Position):
     traps = (
         "Products depend on positions themselves, not on distances alone: moving a sequence "
         "changes them slightly.",
-        "The weights are random but fixed: they belong to the weights of the model, and drawing "
-        "them again spoils it.",
-        "The length that decides which pairs are constant is that of training, not that of a "
-        "longer sequence later.",
+        "The weights are random but fixed: save them with the model, because drawing them again "
+        "breaks it.",
+        "The trained length decides which pairs are constant, not the length of a longer sequence "
+        "at inference.",
         "Every head mixes differently, so grouped keys are mixed once for every query head.",
     )
     follows = (

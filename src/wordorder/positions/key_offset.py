@@ -31,8 +31,8 @@ class KeyOffset(Position):
             rounded down to whole dimensions.
 
     Raises:
-        PositionError: a fraction out of range or of no dimension; latent attention, whose keys
-            are no part of the embedding.
+        PositionError: a fraction that is out of range or rounds to no dimension; latent
+            attention, which gives the embedding only a part of each key.
 
     Source: modded-nanogpt, record 49 of December 2025 (classiclarryd): half of the head, in
     the dimensions that rotary leaves unrotated, in the layers with long windows.
@@ -51,7 +51,7 @@ class KeyOffset(Position):
         "is left, rotary:fraction=0.5+key-offset.",
         "In a packed row the first key of a document must not come from the document before, as it "
         "does where keys are shifted by one index.",
-        "Decoding needs the raw key of the token before: a cache of transformed keys has not all "
+        "Decoding needs the raw key of the token before: a cache of transformed keys lacks part "
         "of it.",
         "A sliding window sees one token beyond its end, through the first key in it.",
     )

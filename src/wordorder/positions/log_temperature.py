@@ -4,8 +4,8 @@ A softmax over more keys is flatter: the largest weight falls as the number n of
 attention that is sharp at the trained length fades in longer sequences. A factor of ln n on the
 scores keeps the largest weight: exp(s z ln n) is n to the power of s z. Each head learns its s.
 
-By itself it gives the model no order, but it belongs with embeddings that have no fixed reach:
-`none+log-temperature`, or rotary and none in turn, `rotary/none+log-temperature`.
+By itself it gives the model no information about order. Use it with embeddings that have no fixed
+reach: `none+log-temperature`, or alternating layers, `rotary/none+log-temperature`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class LogTemperature(Position):
 
     Raises:
         PositionError: a negative scale, `least` below 1, or latent attention, where the factor
-            would reach a part of each query only.
+            would apply to only a part of each query.
 
     Source: Nakanishi 2025, Scalable-Softmax, section 2: weight_j = n^(s z_j) / sum n^(s z_k).
     Not here: the bias b of s ln(n) + b, which the paper finds to harm longer sequences; the
@@ -61,7 +61,7 @@ class LogTemperature(Position):
         "It multiplies products of queries and keys; a bias by distance in the same layer, such as "
         "ALiBi's, keeps its size.",
         "QK-norm after the factor would remove it: normalise first.",
-        "A learned s may become negative, which turns attention around.",
+        "A learned s may become negative, which reverses the preference for high scores.",
     )
     follows = (Follows("scale", "one over the logarithm of the trained length"),)
 

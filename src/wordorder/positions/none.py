@@ -1,4 +1,4 @@
-"""No positional embedding (NoPE): every hook of `Position` as it is.
+"""No positional embedding (NoPE): `Position` with no hook overridden.
 
 A bidirectional transformer without a positional embedding is permutation-equivariant. A causal
 one still sees order through its mask, from its second layer on.

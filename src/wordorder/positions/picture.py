@@ -1,7 +1,7 @@
-"""What an embedding does by itself, in numbers: the data of its pictures.
+"""Measures what an embedding alone does; the results are the data for plots of it.
 
-Each function measures an instance, with whatever parameters it has, on tokens at positions
-0, 1, 2, ... Where content matters, all tokens are one random vector, because then only positions
+Each function measures an instance with its current parameters, on tokens at positions
+0, 1, 2, ... Where content matters, all tokens share one random vector, so that only positions
 distinguish them.
 """
 

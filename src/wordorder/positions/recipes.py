@@ -1,8 +1,8 @@
 """The positional embeddings of known models, by name: `recipe:llama3` is such a spec.
 
-A recipe is the embedding exactly as the model has it, with the constants for its own context. For a
-model that is trained on short text leave those constants out, and they follow from the trained
-length: `rotary/rotary/rotary/none` is SmolLM3's pattern at any length.
+A recipe is the model's exact embedding, with the constants for its own context length. To train on
+shorter sequences, write the spec without these constants; they are then computed from the trained
+length. For example, `rotary/rotary/rotary/none` is SmolLM3's pattern at any length.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Recipe:
         spec: the embedding of each layer, as a pattern that repeats.
         length: the longest context in tokens that the model was made for.
         source: the model, and where its values are published.
-        windows: the attention windows that belong to it, in tokens for each layer of a pattern; 0
-            sees everything. They are an option of the model (`--windows`), not of the embedding.
+        windows: the model's sliding windows, in tokens for each layer of a pattern; 0: no window.
+            They are an option of the model (`--windows`), not of the embedding.
     """
 
     spec: str

@@ -2,12 +2,12 @@
 
 Rotary gives a token its place in the sequence. Here a small network in each layer computes a
 number from the token's hidden state, for every head, and queries and keys are rotated as if the
-token stood there. So a head can put tokens close together that belong together, however far
-apart they are, and give the same position to all that it need not tell apart.
+token were at that position. So a head can place related tokens close together, however far apart
+they are in the text, and give the same position to tokens that it need not distinguish.
 
-The place in the sequence has no effect: a layer learns about order only through its input, from
-the causal mask or from other layers. The authors keep rotary in the first 5 of 16 layers, as
-`rotary/repo/repo` does in the first of three.
+A token's index in the sequence has no effect: a layer learns about order only through its input,
+from the causal mask or from other layers. The authors keep rotary in the first 5 of 16 layers;
+similarly, `rotary/repo/repo` keeps it in the first of every three layers.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Repo(Position):
 
     Args:
         base: frequencies are base^(-2i/d) for pair i; 0: scaled with the trained length, as in
-            rotary; the authors use that of the model that they train further, 500,000.
-        inner: width of the network; 0: an eighth of the model's, as the authors have.
+            rotary; the authors use 500,000, the base of the model that they fine-tune.
+        inner: width of the network; 0: an eighth of the model's width, as in the authors' code.
 
     Raises:
         PositionError: an odd head size, a negative base or inner.
@@ -53,8 +53,9 @@ class Repo(Position):
         "zₜ = W_z (silu(W_g xₜ) ⊙ W_c xₜ), a real number per head, x the layer's input"
     )
     traps = (
-        "Where a token stands has no effect: in every layer of a bidirectional model, or in the "
-        "first of a causal one, it tells no order, so keep rotary in the first layers.",
+        "A token's index has no effect: by itself this embedding reveals no order in a "
+        "bidirectional model or in a causal model's first layer, so keep rotary in the first "
+        "layers.",
         "Initial positions are close together: an untrained layer behaves nearly as one without "
         "positions.",
         "The numbers must be cached beside the keys, not computed from positions.",

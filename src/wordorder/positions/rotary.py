@@ -93,8 +93,8 @@ class Rotary(Position):
             times the trained length over 512, at most the paper's 10,000.
         fraction: fraction of the head that is rotated, in (0, 1]; dim above is the number of
             rotated dimensions, as in GPT-NeoX. 0, with `proportional`: the pairs that make at
-            least one turn within the original length; slower ones, of whose turn training
-            sees a part only, are not rotated (HoPE).
+            least one turn within the original length; slower pairs, which never complete a
+            turn in training, are not rotated (HoPE).
         proportional: dim above is the head size instead, so that `fraction` keeps the highest
             frequencies unchanged and drops the lowest (p-RoPE).
         layout: "interleaved" pairs dimensions 2i and 2i + 1; "half" pairs dimension i with
@@ -147,8 +147,8 @@ class Rotary(Position):
         "the head size: the same fraction has other frequencies.",
         "YaRN's ramp is easily reversed: the highest frequency must stay, and the lowest must be "
         "divided by the whole factor.",
-        "YaRN's and LongRoPE's attention temperature applies once to the scores; applied to "
-        "queries and keys, it is its square root.",
+        "YaRN's and LongRoPE's attention temperature applies once, to the scores; if queries and "
+        "keys are scaled instead, each is scaled by its square root.",
         "original_length is the length the model was trained at, not the size of a cache.",
         "Cached rotated keys are wrong once dynamic scaling changes the frequencies: cache raw "
         "keys.",
@@ -156,8 +156,8 @@ class Rotary(Position):
         "generating, and do not derive it from the tokens so far.",
         "beta_fast=32 is meant for an original length of about 4,096: at 128 tokens it scales "
         "every pair.",
-        "base=10000 is meant for some 512 tokens. A base that scales with the trained length must "
-        "be written out before the model is trained on at a longer length.",
+        "base=10000 is meant for about 512 tokens. Write out a base that scales with the trained "
+        "length before you continue training the model at a longer length.",
     )
     door = "query-key"
     follows = (

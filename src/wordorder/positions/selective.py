@@ -162,12 +162,12 @@ class Selective(Position):
 
 
 def _before_documents(sums: Tensor, previous: State, layout: TokenLayout) -> Tensor:
-    """Return the sum before each new token's document; 0 for one that a cached token began.
+    """Return the sum before each new token's document; 0 if a cached token began the document.
 
-    Where sums went on from document to document, products would be the same; but another
-    embedding of the layer may read queries and keys by themselves.
+    Sums that continued across documents would give the same products of queries and keys, but
+    another embedding of the layer may use queries or keys by themselves.
 
-    Shapes: sums (batch, time, heads, pairs), which go on from the cached ones; so the result.
+    Shapes: sums (batch, time, heads, pairs), which continue the cached sums; the result likewise.
     """
     assert layout.key_documents is not None
     documents, time = layout.key_documents, sums.shape[1]

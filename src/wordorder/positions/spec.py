@@ -134,8 +134,8 @@ def find(name: str, catalogue: Mapping[str, type[Position]], where: str = "") ->
 def as_line(error: BaseException) -> str:
     """Return an error's type, file, line number and message on one line.
 
-    The place is the last frame in a user's code that wordorder called. Without such a frame it is
-    the last one outside of PyTorch.
+    File and line are those of the last frame in user code that wordorder called, or without such a
+    frame, of the last frame outside of PyTorch.
     """
     frames = [*traceback.walk_tb(error.__traceback__)]
     outside = [frame for frame in frames if not _is_in(frame[0], TORCH)]
@@ -154,7 +154,7 @@ def of_user_code(error: BaseException) -> str | None:
 def _user_class(error: BaseException) -> str | None:
     """Return the user-defined embedding whose code raised an error, as module.Class.
 
-    None if no user's code was running, or its class cannot be told.
+    None if no user code was running, or if its class cannot be determined.
     """
     for frame, _ in reversed(_user_frames(error)):
         instance, module = frame.f_locals.get("self"), frame.f_globals.get("__name__")
@@ -171,8 +171,8 @@ def _user_class(error: BaseException) -> str | None:
 
 
 def _user_frames(error: BaseException) -> list[tuple[FrameType, int]]:
-    """Return the frames, with line numbers, of code that wordorder called and that is a user's."""
-    # A StopIteration inside of a generator is raised again, as the cause of a RuntimeError.
+    """Return the frames of user code that wordorder called, with line numbers."""
+    # A StopIteration inside a generator becomes the cause of a new RuntimeError.
     for each in (error.__cause__, error):
         frames = [*traceback.walk_tb(each.__traceback__)] if each else []
         called = [*dropwhile(lambda entry: not _is_in(entry[0], OURS), frames)]

@@ -1,4 +1,4 @@
-"""Tells whether the code of a user-defined embedding has changed since a run used it."""
+"""Detects whether the code of a user-defined embedding has changed since a run used it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ PACKAGE = (__package__ or "").partition(".")[0]
 def digest_of(classes: Iterable[type[Position]]) -> str | None:
     """Return a digest of the files that define user-defined embeddings; None without a file.
 
-    The files are those of the classes and of their bases outside of wordorder; empty lines, lines
-    of comments and spaces at the ends of lines do not count. What else these files import is not
-    followed.
+    The files are those of the classes and of their bases outside of wordorder. Blank lines, comment
+    lines and trailing spaces are ignored. Other imports of these files are not followed.
     """
     files = {
         file

@@ -68,7 +68,7 @@ def serve(
         ws="none",
         timeout_graceful_shutdown=2,  # seconds for a model that is writing
     )
-    # What a page waits for when the studio is stopped is cut off, which is no fault to report.
+    # Stopping the studio cuts off open requests of the page, which is not an error to report.
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     with listening:
         uvicorn.Server(config).run([listening])

@@ -22,7 +22,7 @@ from wordorder.training.size import WORTHWHILE_PASSES
 PYTHON_DOCS_BYTES = 1_560_000  # of Python 3.11; others differ by some per cent
 BYTES_PER_TOKEN = 3.7  # of English, in a BPE of 4,096 tokens
 MOST_SECONDS = 90.0  # for a measurement
-# A run of some minutes is shown about this many times while it learns, if saving it takes little.
+# A run of a few minutes saves about this many checkpoints to show, if saving takes little time.
 SHOWN, SHOWN_SECONDS, SMALL_PARAMETERS = 12, 600.0, 4_000_000
 
 

@@ -220,7 +220,7 @@ class Workshop:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Let one request, of one studio, start something, and refuse it while something runs."""
+        """Let one request of one studio at a time start a job; refuse if one runs."""
         detached.check_system()
         home = self.folder / STUDIO
         with self._starting:

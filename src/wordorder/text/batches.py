@@ -122,7 +122,7 @@ class Batches:
     def share_of(
         self, number: NDArray[np.int64], draw: list[int], chosen: NDArray[np.bool_]
     ) -> tuple[Batch, int]:
-        """Return the chosen ones of `rows`, and the number of targets in all of them.
+        """Return the chosen rows of a batch, and the number of targets in all its rows.
 
         Args:
             chosen: (batch,), which rows to return.
@@ -135,7 +135,7 @@ class Batches:
             return window.next_token(), starts.size * self.context_length
         masks = self._mask_draw(number, draw)
         counted = self._count_masked(starts, masks)
-        if not counted:  # the least number drawn for all rows decides, so all are read
+        if not counted:  # the lowest draw of all rows is the only target, so all are read
             whole = self.rows(number, draw)
             fields = (None if field is None else field[chosen] for field in whole[:4])
             return Batch(*fields, consecutive=True), int((whole.targets >= 0).sum())

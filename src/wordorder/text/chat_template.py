@@ -32,11 +32,11 @@ from wordorder.text.objective import TemplateName
 from wordorder.text.tokenizer import Tokenizer
 
 START, END = "<|im_start|>", "<|im_end|>"
-# The end of text before a conversation, in templates for other programs. Whoever reads a
-# conversation here puts it there, so that a template that begins with it is read without.
+# Puts the end-of-text token before a conversation, in templates for other programs. Here the caller
+# puts it there, so a template that begins with it is read without it.
 OPENING = "{{ eos_token }}"
 ROLE_OF = {"prompt": "user", "answer": "assistant"}
-DAY = date(2025, 1, 1)  # that templates write as today: tokens must not depend on the clock
+DAY = date(2025, 1, 1)  # "today" in templates: tokens must not depend on the clock
 # Tags of transformers around what an assistant writes; they have no output.
 GENERATION = re.compile(r"{%(-?)\s*(end)?generation\s*(-?)%}")
 PROBE = (Turn("user", "a"), Turn("assistant", "b"))

@@ -1,7 +1,7 @@
 """Reads the rows of a table: as conversations of one form, or as the text of a column.
 
-The first row decides which of the two a file holds, and every other row must be of its form. The
-forms are those of chat_forms.py, the first of them
+The first row decides which of the two a file holds, and every other row must have the same form.
+The forms are those of chat_forms.py; the first is
 
     {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}
 """

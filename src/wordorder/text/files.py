@@ -3,8 +3,8 @@
 The suffix determines the format, never the content, so a file is not read differently when its
 first line changes. A named file is always read: an unknown suffix as plain text, with a note. In a
 folder only files with a known suffix are read, and .csv, .tsv, .json and .ndjson files only if they
-have the text column: a folder of books may also hold a table of their titles. The runs in a folder
-are left out, which would otherwise read what they have written themselves.
+have the text column: a folder of books may also hold a table of their titles. Run folders
+are left out: otherwise training would read what wordorder itself has written.
 """
 
 from __future__ import annotations

@@ -27,10 +27,10 @@ class DatasetStream:
             is a split if it is one of `SPLITS`, otherwise a configuration.
         field: the column that holds the text.
         most_bytes: stop after this many UTF-8 bytes of text; None: read all of it.
-        rows: begin after so many rows, which an earlier stream has read.
-        empty: how many of those had no text.
-        documents: how many documents that stream returned.
-        size: how many bytes those had.
+        rows: number of rows to skip, which an earlier stream has read.
+        empty: how many of the skipped rows had no text.
+        documents: how many documents the earlier stream returned.
+        size: the UTF-8 bytes of those documents.
 
     Raises:
         BadInput: `datasets` is not installed, or the dataset cannot be read.

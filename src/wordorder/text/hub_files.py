@@ -25,11 +25,11 @@ def name_on_hub(name: str) -> tuple[str, str | None]:
 
 
 def downloaded(name: str, files: Sequence[str]) -> Path:
-    """Return a folder that has these files of a model, as far as the model has them.
+    """Return a folder with those files of a model that match some patterns.
 
     Args:
         name: `hf:NAME` or `hf:NAME@REVISION`.
-        files: patterns such as *.json; files in folders of the model are never meant.
+        files: patterns such as *.json; they do not match files in subfolders.
 
     Raises:
         BadInput: there is no such model, or it cannot be downloaded.

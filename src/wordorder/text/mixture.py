@@ -1,9 +1,9 @@
 """Batches of a weighted mixture of texts.
 
-Weights are shares of the training tokens. Rows are dealt to the parts by the divisor method of
-Sainte-Laguë, so after any number of rows each part has had its share to within one row or so, and
-which part a row belongs to is a function of its number alone. Within a part the rows are those of
-`Batches`, in its own epochs.
+Weights are shares of the training tokens. Rows are assigned to parts by the divisor method of
+Sainte-Laguë, so after any number of rows each part has had its share to within about one row, and
+the part of a row depends only on the row's number. Within a part, the rows are those of `Batches`,
+with the part's own epochs.
 
     weights 0.7, 0.3    rows A B A A A B A A B A | A B A ...
 """
@@ -94,7 +94,7 @@ class MixedBatches:
             yield self.parts[number], rows, within[rows], [self.seed, index, 1, int(number)]
 
     def epoch(self, index: int) -> float:
-        """Return how often the text that is read most often has been read before this batch."""
+        """Return the largest number of epochs of any part before this batch."""
         rows = index * self.batch_size
         parts = zip(self.parts, self.weights, strict=True)
         return max(rows * weight / part.windows_per_epoch for part, weight in parts)

@@ -1,9 +1,9 @@
-"""The roles of special tokens, which a run's tokenizer.json declares where it was imported.
+"""The roles of special tokens, which the tokenizer.json of an imported run declares.
 
-The format has no place for them: transformers keeps them in tokenizer_config.json and config.json.
-A run keeps them in its tokenizer.json, so that every copy of the file has them. They are in the
-table of special tokens of a post-processor that adds no token and stands before the tokenizer's
-own; other programs read such a table only for the tokens that a template names.
+tokenizer.json has no field for them: transformers keeps them in tokenizer_config.json and
+config.json. A run keeps them in its tokenizer.json, so that every copy of the file has them: in the
+special-token table of a post-processor that adds no token and precedes the tokenizer's own. Other
+programs use such a table only for tokens that a template names.
 
     {"type": "Sequence", "processors": [
         {"type": "TemplateProcessing", "single": A, "pair": A B,
@@ -84,7 +84,7 @@ def special_ids(backend: tokenizers.Tokenizer) -> list[int]:
 
 
 def make_special(backend: tokenizers.Tokenizer, ids: Sequence[int]) -> None:
-    """Make tokens special, as far as they are not: text that spells one is characters."""
+    """Make tokens special; text that spells one is still encoded as ordinary characters."""
     added = backend.get_added_tokens_decoder()
     for index in ids:
         token = added.get(index)

@@ -69,7 +69,7 @@ def notes_of(facts: Mapping[str, Any], training: Corpus, validation: Corpus) -> 
 def repeated_lines(training: Corpus, validation: Corpus) -> float:
     """Return the share of the validation text's long lines that are also in the training text.
 
-    Of a long validation text the first lines are looked at.
+    Only the first lines of a long validation text are checked.
 
     The split keeps equal documents together, but does not detect documents that are nearly equal or
     contain one another. With a large share the validation loss partly measures memorisation.

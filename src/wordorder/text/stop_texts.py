@@ -20,9 +20,9 @@ class StopTexts:
         self._held = ""
 
     def feed(self, piece: str) -> str:
-        """Return what is known to come before any of the texts; the rest is held back."""
+        """Return the text that certainly precedes any stop text; hold back the rest."""
         text = self._held + piece
-        # Of texts that overlap, the first to be complete, so that the pieces do not matter.
+        # If stop texts overlap, the first complete one counts, however the text is cut into pieces.
         ends = [(text.find(stop) + len(stop), -len(stop), stop) for stop in self.texts]
         ends = [each for each in ends if each[2] in text]
         if ends:
@@ -40,6 +40,6 @@ class StopTexts:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Return the length of the longest end of a text that `stop` begins with."""
+    """Return the length of the longest suffix of a text that is a prefix of `stop`."""
     longest = min(len(text), len(stop) - 1)
     return next((n for n in range(longest, 0, -1) if stop.startswith(text[-n:])), 0)

@@ -49,11 +49,11 @@ class TokenStore:
         end_of_text: id of the token that ends documents.
         vocabulary_size: number of token ids.
         lossless: whether decoding restores the text; otherwise bits per byte are undefined.
-        answers: (tokens,) bool, whether a token of a conversation is a target; `bytes` are then
-            those of the answers. None: text, of which every token is a target.
-        folder: the prepared text that holds the arrays, of which only the pages that are read are
-            in memory. None: they are in memory, or in the cache.
-        part: its part, such as training.
+        answers: (tokens,) bool: which tokens of conversations are targets; `bytes` then counts only
+            answers. None: text, in which every token is a target.
+        folder: the prepared text whose memory-mapped arrays these are. None: the arrays are in
+            memory, or in the cache.
+        part: the part of the prepared text, such as training.
     """
 
     tokens: NDArray[np.unsignedinteger] | ShardedArray

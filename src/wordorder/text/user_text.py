@@ -170,9 +170,9 @@ def user_path(name: str | Path) -> Path:
 
 
 def named_folder(name: str | Path) -> Path:
-    """Return the path of a typed name that ends in the folder's name: not `.`, but what that is.
+    """Return a typed path that ends in the folder's name, even if `.` or `..` was typed.
 
-    What is written beside a folder, and what is called after it, has that name.
+    Files beside a folder, and things called after it, need that name.
     """
     path = user_path(name)
     return path if path.name not in ("", "..") else Path(os.path.abspath(path))

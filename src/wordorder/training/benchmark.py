@@ -70,7 +70,7 @@ def measure(
             code="training.flex-device",
         )
     if threads:
-        # Beside another process the candidates would be timed with threads that wait for a core.
+        # If other processes use the cores, some threads would wait and distort the timings.
         torch.set_num_threads(worth_timing(threads)[-1])
     compute = fingerprinted(Compute(device, torch.get_num_threads()))
     slower = slowdown_in_bfloat16() if device == "cpu" else 1.0
@@ -113,7 +113,7 @@ def _dtype_and_kernel(
                         f"({reason}): use --kernel auto",
                         code="training.flex-not-compiled",
                     ) from error
-                timings[f"{dtype} {kernel}"] = "cannot"  # PyTorch's compiler does not support it
+                timings[f"{dtype} {kernel}"] = "failed"  # PyTorch's compiler does not support it
                 continue
             timings[f"{dtype} {kernel}"] = f"{1e3 * took:.0f} ms"
             if best is None or took < best[0]:

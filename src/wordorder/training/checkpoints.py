@@ -54,7 +54,7 @@ class UnwrittenCheckpoint(Checkpoint):
     parts: RankParts | None = None  # of a split model; all ranks write them together
 
     def write(self, folder: Path) -> None:
-        """Write both into a run folder.
+        """Write the checkpoint and the weights into a run folder.
 
         Raises:
             OSError: a file cannot be written.
@@ -142,15 +142,16 @@ def load(folder: Path, say: Any = lambda line: None) -> Checkpoint:
 
 
 def newest_step(folder: Path) -> int:
-    """Return the step of the newest checkpoint; 0 without one. Its folder is renamed when whole."""
+    """Return the step of the newest checkpoint, which is complete; 0 without one."""
     steps = [int(path.name.removeprefix("step-")) for path in _folders(folder)]
     return max(steps, default=0)
 
 
 def newest_weights(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
-    """Return the step and the weights of the newest checkpoint, of a run that may be training.
+    """Return the step and weights of the newest checkpoint; the run may still be training.
 
-    Not the best weights so far, which `model.safetensors` has. None before the first checkpoint.
+    These are not the best weights so far, which are in `model.safetensors`. None before the first
+    checkpoint.
     """
     for path in reversed(_folders(folder)):
         try:

@@ -27,8 +27,8 @@ from wordorder.settings import Device, Positive, Threads, from_record
 from wordorder.training.config import TrainConfig
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# The edge of two square matrices whose product tells whether bfloat16 is worth a step at all, and
-# how many times slower it is where it is not.
+# The size of the square matrices that are multiplied to compare bfloat16 with float32. If bfloat16
+# is at least HOPELESS times slower, it is not even timed in a training step.
 PRODUCT_SIZE, HOPELESS = 256, 4.0
 
 
@@ -155,7 +155,7 @@ def check_same(
 ) -> Compute:
     """Return how to compute a resumed run: as recorded, or as near as possible if `inexact`.
 
-    Another number of ranks is no obstacle: the batches stay, and losses agree to rounding.
+    The number of ranks may change: the batches stay the same, and losses agree up to rounding.
 
     Args:
         say: called with a message about facts that an old run did not record.
@@ -192,7 +192,7 @@ def check_same(
 
 
 def is_of_this_processor(compute: Compute) -> bool:
-    """Return whether this is the processor that is recorded, or none is."""
+    """Return whether this is the recorded processor, or no processor was recorded."""
     return not _other_processor(compute, fingerprinted(compute), lambda line: None)
 
 
@@ -215,14 +215,14 @@ def _other_processor(recorded: Compute, here: Compute, say: Callable[[str], None
 
 
 def warn_of_slow_dtype(compute: Compute, say: Callable[[str], None]) -> None:
-    """Say so if work that was begun on another machine continues in a dtype that is slow here."""
+    """Warn if a run that started on another machine continues in a dtype that is slow here."""
     if compute.device == "cpu" and "bfloat16" in (compute.dtype, compute.muon_dtype):
         slower = slowdown_in_bfloat16()
         if slower >= HOPELESS:
             say(
-                "this continues in bfloat16, which was fastest on the machine where it was begun; "
-                f"on this one a product takes {slower:.0f} times as long in bfloat16 as in "
-                "float32: starting over, in another folder, is faster"
+                "this continues in bfloat16, which was fastest on the machine where it started; "
+                f"on this machine a matrix product is {slower:.0f} times slower in bfloat16 than "
+                "in float32: starting again in another folder is faster"
             )
 
 
@@ -230,8 +230,8 @@ def warn_of_slow_dtype(compute: Compute, say: Callable[[str], None]) -> None:
 def slowdown_in_bfloat16() -> float:
     """Return how many times longer a CPU multiplies two matrices in bfloat16 than in float32.
 
-    Without instructions for bfloat16 40 to 100 times: a step would take many seconds. It is
-    measured once in a process, which takes a fifth of a second there.
+    A CPU without bfloat16 instructions takes 40 to 100 times longer: a training step would take
+    many seconds. The ratio is measured once per process, which takes 0.2 s on such a CPU.
     """
     times = {}
     for name, dtype in DTYPES.items():

@@ -224,8 +224,8 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON, without those of the model.
 
-        The settings that were added last are left out at their defaults, so that results stored by
-        earlier versions are found by their settings.
+        Settings added in later versions are omitted while they have their defaults, so that results
+        stored by earlier versions still match by their settings.
         """
         values = {k: v for k, v in asdict(self).items() if k != "model"}
         for name in ("average", "recompute", "validation_data", "development_data", "epochs"):
@@ -292,7 +292,7 @@ def with_moved_texts(config: TrainConfig, texts: Mapping[str, tuple[str, ...]]) 
         texts: the new names, by those of `TEXTS` that changed.
 
     Raises:
-        BadInput: the weights of a mixture are others.
+        BadInput: the weights of a mixture differ from the recorded ones.
     """
     for name, new in texts.items():
         old: tuple[str, ...] = getattr(config, name)
@@ -354,7 +354,8 @@ def by_name(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split a flat mapping into the fields of ModelConfig and of TrainConfig.
 
     Args:
-        values: fields of both by name, the model's kind as `model`; each is checked by itself.
+        values: fields of both by name, with the model's kind as `model`. Each value is validated
+            independently of the others.
 
     Raises:
         BadInput: an unknown name or an invalid value.

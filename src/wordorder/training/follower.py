@@ -1,4 +1,4 @@
-"""What a rank other than the leader does: it receives the run's state, and takes the same steps."""
+"""Follower ranks: they receive the run's state from the leader and take the same steps."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def _listen(ranks: Ranks, writer: BackgroundWriter) -> None:
         elif message.values["do"] == "average":
             training.averaged()
         elif message.values["do"] == "parts":
-            with suppress(OSError):  # of the part before, which the leader reports
+            with suppress(OSError):  # an error of the previous part; the leader reports it
                 writer.wait()
             if parts := training.parts(Path(message.values["folder"])):
                 writer.start(parts.write)
@@ -190,7 +190,7 @@ def _training(message: Message, ranks: Ranks) -> Training:
 
 
 def _training_data(message: Message, tokenizer: Tokenizer) -> TrainingData:
-    """Return the training text, which a follower has in place of the held-out texts too."""
+    """Return the training text; it also stands in for the held-out texts, which are unused."""
     values, tensors = message
     each = []
     for number, fields in enumerate(values["stores"]):

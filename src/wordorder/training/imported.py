@@ -110,7 +110,7 @@ def _count(shape: tuple[int, ...]) -> int:
 
 @contextmanager
 def new_run(folder: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yield a temporary folder whose files become the run at the end; none after an error.
+    """Yield a temporary folder whose files become the run at the end, unless an error occurs.
 
     Raises:
         BadInput: the folder holds a run and `overwrite` is not set, holds other files, or cannot

@@ -67,7 +67,7 @@ def run(
                 work.save()
                 if interrupted:
                     stopping.stop(interrupted[0])
-            work.close()  # everything is saved, so Ctrl-C may end this at once
+            work.close()  # everything is saved, so Ctrl-C may interrupt this immediately
         metrics.flush()
     except OSError as error:
         raise Failed(
@@ -75,7 +75,8 @@ def run(
             code="training.cannot-write",
         ) from None
     finally:
-        # The process does not end before its thread, so another Ctrl-C could only hide the result.
+        # The process waits for its writer thread anyway, so another Ctrl-C would save no time and
+        # could only hide the result.
         with stopping.handling(lambda number, frame: None, ctrl_c=True), suppress(Exception):
             work.writer.wait()  # an error would hide the first exception
         with suppress(OSError):
@@ -181,7 +182,7 @@ class _Work:
             self.validate()
 
     def close(self) -> None:
-        """Compute the final losses of the last and of the best weights, and a sample of these."""
+        """Record the final losses of the last and best weights, and a sample of the saved ones."""
         training, best = self.training, self.training.best
         final = training.validate(FINAL_VALIDATION_TOKENS, final=True)
         if best is not None:

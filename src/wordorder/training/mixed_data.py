@@ -38,8 +38,8 @@ def read_mixture(
 ) -> TrainingData:
     """Read, split and tokenize each text of a mixture.
 
-    The tokenizer is fitted on the training parts of all texts, whatever their weights. If some are
-    stores, it is theirs.
+    The tokenizer is fitted on the training parts of all texts, whatever their weights. If some of
+    them are stores, the tokenizer of the stores is used instead.
 
     Args:
         tokenizer: of the run that is resumed or fine-tuned; None creates the configured one.
@@ -88,7 +88,7 @@ def _tokenizer(
     tokenizer: Tokenizer | None,
     chat: Mapping[str, Any] | None,
 ) -> tuple[Tokenizer, ChatTemplate | None, str | None, tuple[str, ...]]:
-    """Return the tokenizer of all parts, the chat template, on what it was fitted, and notes."""
+    """Return the tokenizer of all parts, the chat template, what it was fitted on, and notes."""
     whole = merged([corpus for corpus, _ in splits])
     template = stored_template(config, stores[0]) if stores else template_of(config, whole, chat)
     fitted_on, requested_size = None, None
@@ -112,7 +112,7 @@ def _note_of_both(splits: Sequence[tuple[Corpus, Split]]) -> tuple[str, ...]:
     uses: dict[bytes, set[str]] = {}
     for corpus, split in splits:
         pieces = {part: getattr(split, part) for part in PARTS}
-        if split.facts["rule"] == "tail":  # which cuts the copies of a document alike in all texts
+        if split.facts["rule"] == "tail":  # it cuts a document in the same way in every text
             pieces = {"cut": corpus}
         for part, documents in pieces.items():
             for document in documents.documents if documents else ():

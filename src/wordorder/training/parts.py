@@ -1,8 +1,8 @@
 """The part of a checkpoint that each rank of a split model writes.
 
-PyTorch's distributed checkpoint writes safetensors files, with the place of each piece in its
-tensor, of the optimizer's state and of the averaged weights. They hold no pickles. Rank 0 adds the
-whole weights, as in every checkpoint, and one process can read all of it (`read_parts`).
+PyTorch's distributed checkpoint writes the optimizer's state and the averaged weights to
+safetensors files, which contain no pickles and record the place of each piece in its tensor. Rank 0
+adds the whole weights, as in every checkpoint. One process can read all of it (`read_parts`).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def seen_by_all(folder: Path, ranks: Ranks) -> bool:
 
 
 class RankParts:
-    """A copy of the tensors of which this rank writes its part.
+    """A copy of this rank's part of the tensors, for writing to a checkpoint.
 
     Args:
         folder: all ranks write into it.
         tensors: split or whole, with the same names on all ranks.
-        processes: all ranks, connected by gloo for no other use: another thread writes.
+        processes: all ranks, in a gloo group of their own, because another thread uses it.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class RankParts:
 
 
 def read_parts(folder: Path, without: Collection[str]) -> dict[str, Tensor]:
-    """Return the tensors of all parts in a folder, whole, by this process alone.
+    """Return the full tensors from all parts in a folder, read by this process alone.
 
     Args:
         without: names of tensors to leave out.

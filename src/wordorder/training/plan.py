@@ -141,7 +141,7 @@ class Plan:
         about = f"about {readable_seconds(self.seconds or 0.0)}"
         if self.timing.budget_seconds is None:
             return about
-        return f"{about}: with a cosine the end is fixed now, and is missed if the speed changes"
+        return f"{about}: a cosine fixes the steps now, so the end shifts if the speed changes"
 
     def _budget(self) -> str:
         return readable_seconds(budget_seconds(self.config))

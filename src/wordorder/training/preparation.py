@@ -31,7 +31,8 @@ from wordorder.training.training_data import TrainingData
 from wordorder.training.validation import steps_between_validations, validation_tokens
 
 WARM_UP_STEPS, WARM_UP_SECONDS = 3, 2.0
-# With an open size these are timed first: the choices on two idle cores, for less and more time.
+# With `auto_size`, one of these presets is timed first: the likely choice on two idle cores for a
+# budget below SECONDS_FOR_THE_SECOND, or for a longer one.
 LIKELY_PRESETS, SECONDS_FOR_THE_SECOND = ("nano", "mini"), 120.0
 
 

@@ -33,7 +33,7 @@ from wordorder.batch import RowShare
 from wordorder.errors import BadInput, Failed
 from wordorder.version import __version__
 
-STEP = 0  # a header of this value announces a step; another is the size of a message
+STEP = 0  # a header of 0 announces a step; any other value is the size of a message
 # A follower waits this long for the leader, which may read much text and measure the machine.
 # Processes that end are noticed at once, because their connections close.
 LONGEST_WAIT = timedelta(days=2)
@@ -169,7 +169,7 @@ class Ranks:
         """Return a model whose gradients are averaged over all ranks in its backward pass.
 
         Args:
-            unused: whether some parameter has no gradient, for which DDP has to look.
+            unused: whether some parameter gets no gradient, so that DDP must search for it.
         """
         if not self.connected:
             return forward
@@ -231,7 +231,7 @@ def joined() -> Iterator[Ranks]:
     """Connect the processes that torchrun started; a process by itself is alone.
 
     Raises:
-        BadInput: the ranks have other versions or options, or their connection fails.
+        BadInput: the ranks have different versions, or their connection fails.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
@@ -272,8 +272,9 @@ def joined() -> Iterator[Ranks]:
     finally:
         with contextlib.suppress(dist.DistError, RuntimeError, Failed):  # other ranks are gone
             ranks.end()
-            # A rank that ends while another still sends would look like one that failed. After a
-            # follower's error the leader does not come here, but its connection closes.
+            # A rank that exits while another is still sending would look like a failed rank. A
+            # failed follower does not wait, because the leader does not get here after such an
+            # error; the closed connection is the signal.
             if ranks.listening and (ranks.leads or not failed):
                 dist.barrier()
             dist.destroy_process_group()
@@ -295,7 +296,7 @@ def _store(rank: int, count: int) -> dist.Store:
 
 
 def _check_same_versions(ranks: Ranks) -> None:
-    """Raise BadInput on every rank if two ranks have other versions of torch or wordorder."""
+    """Raise BadInput on every rank if ranks have different versions of torch or wordorder."""
     versions = {"torch": torch.__version__, "wordorder": __version__}
     here = json.dumps(versions).encode().ljust(128)
     received = [torch.empty(128, dtype=torch.uint8) for _ in range(ranks.count)]

@@ -79,7 +79,7 @@ def free_folder(config: TrainConfig) -> Path:
 
 
 def _whole(name: str | Path) -> str:
-    return os.path.realpath(user_path(name))  # also of a link that leads to itself
+    return os.path.realpath(user_path(name))  # does not raise for a link that points to itself
 
 
 def write_folder(
@@ -139,7 +139,7 @@ def check_architecture(
 
 
 def record_texts(folder: Path, config: TrainConfig) -> None:
-    """Record where the texts of a run are now, which the caller has compared by their contents.
+    """Record the new paths of a run's texts; the caller has checked that the contents match.
 
     Raises:
         BadInput: the folder cannot be written.

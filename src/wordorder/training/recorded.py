@@ -18,7 +18,7 @@ EXPORTS = {
     ".gguf": "llama.cpp reads it, as wordorder generate --engine llama.cpp does",
 }
 MOST_NAMED = 6  # runs in one message
-# Files that a run has, and a folder of other things has not.
+# Files that identify a run folder: an unrelated folder has none of them.
 OF_A_RUN = ("config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl", "training")
 PARTS = {"model": dict, "training": dict, "machine": dict, "data": dict, "plan": dict, "steps": int}
 
@@ -53,7 +53,7 @@ def check_run_folder(folder: Path) -> None:
 
 
 def check_has_run(folder: Path) -> None:
-    """Check that a folder which lacks a file of a run is one all the same.
+    """Check that a folder with a missing file is still recognisable as a run folder.
 
     Raises:
         BadInput: it holds several runs, or no file of a run.
@@ -67,8 +67,8 @@ def check_has_run(folder: Path) -> None:
         )
     if not any((folder / name).exists() for name in OF_A_RUN):
         raise BadInput(
-            f"{folder} is not a run: it has no file of one, such as config.json; give the folder "
-            "that wordorder train wrote, with --out or in runs",
+            f"{folder} is not a run: it has none of a run's files, such as config.json; give the "
+            "folder that wordorder train wrote (by default in runs, otherwise --out)",
             code="training.not-a-run",
         )
 

@@ -184,7 +184,7 @@ class Run:
 
     @property
     def unfinished(self) -> str | None:
-        """How far the training came, in words, if it is not over; None if it is."""
+        """How far an unfinished training has come, as text; None if training is finished."""
         metrics, steps = self.folder / "metrics.jsonl", self.config.get("steps")
         if steps is None or not metrics.is_file() or b'"final":' in metrics.read_bytes():
             return None
@@ -192,10 +192,10 @@ class Run:
 
     @property
     def origin(self) -> str:
-        """Where the weights come from, as a sentence has it.
+        """Where the weights come from, as a phrase for use in a sentence.
 
-        `trained from scratch on sequences of 64 tokens`, or imported, extended, fine-tuned from
-        what.
+        For example `trained from scratch on sequences of 64 tokens`, or the run or model that they
+        were imported, extended or fine-tuned from.
         """
         length = f"{self.model_config.trained_length:,} tokens"
         training = self.config.get("training", {})

@@ -3,8 +3,8 @@
 A rank holds 1/n of the weights, gradients and optimizer state, and gathers the weights of one block
 at a time. Muon needs whole matrices: each rank gathers the momentum of one shape at a time and
 orthogonalises it, the same work on every rank. Validation, samples and files use a whole copy of
-the weights (`collect`), which every rank has in its memory; the rest of a checkpoint each rank
-writes for itself (`parts_of`).
+the weights (`collect`), which every rank keeps in memory. Each rank writes its own part of the rest
+of a checkpoint (`parts_of`).
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class SplitMuon(Muon):
         parameters: Mapping[int, DTensor],
         dtype: torch.dtype,
     ) -> None:
-        super().__init__((), dtype=dtype)  # no whole momentum is made
+        super().__init__((), dtype=dtype)  # allocates no unsplit momentum
         self.groups = by_shape(parts)
         self.split = parameters
         self.momenta = {key: torch.zeros_like(value) for key, value in parameters.items()}
@@ -226,7 +226,7 @@ def parts_of(
 ) -> RankParts | None:
     """Return a copy of this rank's part of a checkpoint; all ranks call it together.
 
-    None, if not all ranks see the folder, into which each would write.
+    None if some rank cannot see the folder, because every rank would have to write to it.
     """
     if not seen_by_all(folder, ranks):
         return None

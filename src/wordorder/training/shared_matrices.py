@@ -60,7 +60,7 @@ class SharedMatrices:
         names = [name for name, group in groups.items() for _ in group]
         shapes = [part.value.shape for group in groups.values() for part in group]
         sizes = [0] * self.count
-        # By shape: the rank of each matrix, and where it is in what that rank sends.
+        # By shape: for each matrix, its rank and its offset in the buffer that this rank sends.
         self.places: dict[str, list[tuple[int, int]]] = {name: [] for name in groups}
         for name, shape, owner in zip(names, shapes, owners_of(shapes, self.count), strict=True):
             self.places[name].append((owner, sizes[owner]))

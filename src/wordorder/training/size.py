@@ -15,8 +15,9 @@ from wordorder.model.config import GATED, PRESETS, ModelConfig
 from wordorder.training.config import TrainConfig
 from wordorder.training.tokenized_text import TrainingData, bytes_per_token
 
-# The largest preset that would read at least this many tokens is chosen, of BYTES_PER_TOKEN: a
-# character counts for less. Measured up to mini; small and medium have mini's ratio to the weights.
+# The largest preset that would read at least this many tokens is chosen. Tokens are counted in
+# units of BYTES_PER_TOKEN bytes, so a character counts for less. The values up to mini are
+# measured; small and medium have mini's ratio of tokens to weights.
 FEWEST_TOKENS = {"nano": 0.0, "tiny": 2e6, "mini": 1e6, "small": 3e6, "medium": 3e7}
 # Further passes over a text improve a model so little that they do not justify a larger one.
 # Source: Muennighoff et al. 2023, arXiv 2305.16264, section 6: some 4 passes are nearly as good
@@ -25,8 +26,8 @@ WORTHWHILE_PASSES = 5.0
 BYTES_PER_TOKEN = 3.9  # of the built-in text in BPE
 # (largest number of passes over the text, dropout).
 DROPOUTS = ((1.5, 0.0), (3.0, 0.1), (7.0, 0.2), (float("inf"), 0.3))
-# Tokens shorter than this are characters or bytes. A model learns their text by heart later: it
-# needs dropout when weights of its layers * passes / tokens exceed the second figure.
+# Tokens shorter than SHORT_TOKEN_BYTES are characters or bytes. A model memorises such text later:
+# it needs dropout once layer weights * passes / tokens exceeds MOST_OF_SHORT_TOKENS.
 SHORT_TOKEN_BYTES, MOST_OF_SHORT_TOKENS = 2.0, 13.0
 
 

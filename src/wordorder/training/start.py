@@ -98,8 +98,8 @@ def train(
         command: the command line, for the model card; None: trained from Python.
         trust: allow the code of a user-defined embedding in `config.init` to run.
         compute: how to compute, so that compared runs agree; None: choose by a benchmark.
-        weights: initial weights, instead of those drawn from the seed or those of `config.init`,
-            whose tokenizer is used anyway.
+        weights: initial weights, instead of those drawn from the seed or those of `config.init`.
+            The tokenizer of `config.init` is used all the same.
         about: further entries of `config.json`.
         wait: seconds to wait for another process that is writing to the folder.
         ranks: the processes that share the work, from `ranks.joined`; this one leads. The others
@@ -151,8 +151,8 @@ def train_in_held_folder(
         )
     if config.shard and ranks.count == 1:
         raise BadInput(
-            "--shard splits the weights over several ranks, and this is one: add --ranks 2 or "
-            "more, or leave --shard out",
+            "--shard splits the weights over several ranks, but there is only one: add --ranks 2 "
+            "or more, or leave --shard out",
             code="training.shard-alone",
         )
     config, training_data, first = with_initial_run(config, trust=trust)
@@ -244,7 +244,7 @@ def resume_in_held_folder(
     check_trust(folder, config.model, trust)
     if (name := changed_code(recorded, config.model)) and not inexact:
         raise Refused(
-            f"the code of {name} has changed since {folder} was begun with it: restore the old "
+            f"the code of {name} has changed since {folder} was started with it: restore the old "
             "code, or add --inexact to resume with the new one",
             code="training.other-code",
         )

@@ -24,7 +24,7 @@ from wordorder.training.tokenized_text import (
 
 
 def of_store(config: TrainConfig, name: str, tokenizer: Tokenizer | None) -> TrainingData:
-    """Return the text of a store. Of its arrays only the pages that are read are in memory.
+    """Return the text of a store; its arrays are memory-mapped, so only pages read use memory.
 
     Args:
         name: the folder.
@@ -182,7 +182,7 @@ def _notes(config: TrainConfig, text: ShardedText, tokenizer: Tokenizer) -> list
     ]
     sizes = {
         type(config.model).vocabulary_size,
-        text.index["config"]["vocabulary_size"],  # its text may have had too few pairs for as many
+        text.index["config"]["vocabulary_size"],  # requested; its text may have had too few pairs
         text.tokenizer.vocabulary_size,
         tokenizer.vocabulary_size,
     }

@@ -21,7 +21,8 @@ import torch
 PROBE_SIZE, PROBE_SECONDS = 1 << 16, 0.06
 # If more threads take this many times as long as fewer, they wait for a core.
 WAITING = 1.5
-# Of real steps, for each number of threads. A step that takes as long needs no other to warm up.
+# Seconds and rounds in which real steps are timed, for each number of threads. A step that takes
+# that many seconds is not repeated after its warm-up.
 SECONDS_TIMED, ROUNDS = 0.25, 2
 HOPELESS = 3.0  # a step this many times slower than the fastest is timed only once
 GAIN = 0.95  # another number of threads must take less than this share of the time
@@ -75,10 +76,10 @@ def worth_timing(numbers: Sequence[int]) -> list[int]:
 
 
 def use_free_cores() -> None:
-    """Compute with as many threads as cores are free now, and at most with the current number.
+    """Set as many threads as there are free cores now, at most the current number.
 
-    Beside another busy process on two cores, two threads took 40 times as long as one to generate
-    a token, and twice as long to evaluate a text. The looking takes a tenth of a second.
+    With another busy process on two cores, two threads took 40 times as long as one to generate
+    a token, and twice as long to evaluate a text. The test takes 0.1 s.
     """
     numbers = candidates(torch.get_num_threads())
     if len(numbers) > 1:

@@ -165,7 +165,7 @@ class Training:
         torch.manual_seed(_mixed(config.seed, index))
         self.model.train()
         self.optimizer.zero_gradients()
-        self.model.take_loads()  # of timings
+        self.model.take_loads()  # discard the loads counted while timing steps
         numbers = range(index * config.accumulate, (index + 1) * config.accumulate)
         read = self._rows_read()
         drawn = [self._drawn(number, read) for number in numbers]
@@ -176,7 +176,7 @@ class Training:
             rows = rows if read.count > 1 else self.ranks.rows.of(rows)
             with self.ranks.last_of_step(self.forward, number == numbers[-1]), explained():
                 loss = self.forward(rows).sum() / counted
-                # Gradients are averaged over ranks, whose losses are to be added.
+                # DDP and FSDP average gradients over ranks, but the ranks' losses must be summed.
                 (loss * self.ranks.count).backward()
             total += loss.detach()
         total = self.ranks.summed(total)

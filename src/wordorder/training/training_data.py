@@ -65,10 +65,10 @@ def read_training_data(
 
 
 def _only(data: Sequence[str]) -> str:
-    """Return the one name of data.
+    """Return the only name in `data`.
 
     Raises:
-        BadInput: there are others.
+        BadInput: there is more than one name.
     """
     if len(data) > 1:
         store = next(filter(is_store, data))
@@ -207,7 +207,7 @@ def split_warning(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 
 
 def notes_on_text(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
-    """Return what to say of the text on which a model is trained further.
+    """Return notes for the user on the text that a model is fine-tuned on.
 
     The arguments are those of `split_warning`.
     """
@@ -216,8 +216,8 @@ def notes_on_text(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> list
         notes.append(warning)
     if facts["name"] == BUILT_IN != recorded.get("name"):
         notes.append(
-            f"note: the text is {BUILT_IN}, which is built in and which the model was not trained "
-            "on before: to fine-tune on your own text, give it with --data"
+            f"note: the text is {BUILT_IN}, the built-in default, but the model was trained on "
+            "other text: to fine-tune on your own text, give it with --data"
         )
     return notes
 

@@ -1,4 +1,4 @@
-"""The loss on held-out text as a record, of one text or of each part of a mixture; how often."""
+"""The record of a held-out loss, of one text or a mixture, and how often to validate."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def validation_record(
 ) -> dict[str, Any]:
     """Return the loss on the beginning of a held-out text, as a record without its step.
 
-    Of a mixture it is the mean of the parts' losses by weight, as in training, and the record has
-    each of them under `parts`.
+    For a mixture it is the mean of the parts' losses, weighted as in training; the record holds
+    each part's loss under `parts`.
 
     Args:
         most_tokens: evaluate at most this many tokens.

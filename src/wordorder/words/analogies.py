@@ -87,7 +87,7 @@ def solved(
         answers["expected"] = expected
         answers["ranks"] = {
             method: {
-                # If inputs may be answers, the word may be one of them, which have no such rank.
+                # With inputs included, the expected word may be one: it has no rank without them.
                 "left_out": None if include_inputs else rank(method, included=False),
                 "included": rank(method, included=True),
             }

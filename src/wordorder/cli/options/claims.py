@@ -25,8 +25,8 @@ class ClaimsOptions:
         only: names of claims, or article or literature; by default all.
         budget: test only the claims that fit into this time, such as 10m, in order.
         list: list the claims without training.
-        seeds: runs of each model; by default three, or more for claims that need more. One seed
-            gives no interval, and so decides little.
+        seeds: runs of each model; by default three, or more for claims that need more. With one
+            seed there are no intervals, so few claims can be decided.
         steps: optimizer steps of each language model.
         data: the text that language models are trained on.
         languages: two files with the same sentences line by line, for the claims on two

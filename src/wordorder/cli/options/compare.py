@@ -49,7 +49,7 @@ class CompareOptions:
         lengths: contexts to measure, as multiples of the trained length; 1 is always measured.
         pack: let contexts longer than a document continue in the next one.
         tune_lr: tune the learning rates of each embedding, by shorter runs on development text.
-        processes: number of simultaneous runs, which share the cores; 0 measures the fastest.
+        processes: number of simultaneous runs, which share the cores; 0: measure which is fastest.
         launcher: submit runs with submitit: slurm, to a Slurm cluster whose machines share the
             files; local, to try it on this machine. By default they are processes of this command.
         slurm_options: what each job asks for, as time=60 (minutes) cpus=4 gpus=1 memory=16 (GB)

@@ -29,8 +29,8 @@ class EvalOptions:
         length: tokens in a window, which may exceed the trained length; 0: the trained length.
         isolate_documents: documents in one window do not attend to each other; by default as
             trained.
-        stride: also measure windows that slide by this many tokens, of which only as many last
-            tokens are scored.
+        stride: also measure windows that slide by this many tokens; only this many tokens at the
+            end of each window are scored.
         context: also measure the loss of the same tokens with growing context, from 16 tokens to
             --length, by default to 16 times the trained length.
         pack: let windows of --context continue from one document into the next.

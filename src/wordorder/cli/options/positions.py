@@ -26,7 +26,7 @@ class PositionsOptions:
         choose: ask a few questions, and print the embedding to choose with its evidence and the
             commands to type.
         answers: with --choose, answers to its questions, such as
-            purpose=ship,load=llama.cpp,longer=no,reads=causal,task=text; what they leave out is
+            purpose=ship,load=llama.cpp,longer=no,reads=causal,task=text; the other questions are
             asked.
         json: print one JSON object, by name.
     """

@@ -30,9 +30,9 @@ class TrainOptions:
             moved, --data says where it is now.
         inexact: with --resume: resume even if the result cannot be the same bit for bit.
         trust: with --resume or --init: run the code of a user-defined embedding in the run.
-        find_learning_rate: train several short runs with multiples of both learning rates instead,
-            and print the development loss of each, with the command of the best; the folder of the
-            run gets the ending -rates.
+        find_learning_rate: instead of training, run short trials with multiples of both learning
+            rates, and print the development loss of each and the command for the best; their folder
+            is that of the run with -rates appended.
         ranks: processes that share each batch, started on this machine by PyTorch's torchrun. For
             several machines start torchrun yourself: torchrun ... -m wordorder train ...
         max_restarts: how often all ranks are started again after one of them has failed; they

@@ -25,10 +25,10 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 BYTE_LEVEL, SENTENCEPIECE = "gpt2", "llama"
 OURS, GPT2 = "qwen35", "gpt-2"
 SPACE = "▁"  # SentencePiece's spelling
-# llama.cpp wants merges, and a tokenizer of bytes has none: two characters that stand for no byte.
+# llama.cpp requires merges, but a byte tokenizer has none: this merge can never apply.
 NO_MERGES = ["▁ ▁"]
-# llama.cpp's keys of tokens that end a text or an answer beside eos_token_id, and our own of all
-# that an imported tokenizer declares to end a text, which llama.cpp does not read.
+# llama.cpp's keys of tokens that end a text or an answer, besides eos_token_id; and our own key of
+# all tokens that an imported tokenizer declares to end a text, which llama.cpp does not read.
 OTHER_ENDS, OWN_ENDS = ("eot_token_id", "eom_token_id"), "eos_token_ids"
 # GGUF's key for the whole tokenizer.json. We write it for imported tokenizers, to read them back.
 WHOLE = "tokenizer.huggingface.json"
@@ -48,7 +48,7 @@ def metadata(
 ) -> dict[str, Any]:
     """Return the tokenizer's metadata, by keys after "tokenizer.ggml".
 
-    The same token opens a text as where `wordorder generate` reads a prompt.
+    Texts begin with the same token as prompts in `wordorder generate`.
 
     Args:
         vocabulary_size: rows of the embedding table.

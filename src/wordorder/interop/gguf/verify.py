@@ -1,17 +1,17 @@
 """The comparison that an export must pass: llama.cpp gives the run's logits, everywhere.
 
-Both models read random tokens, which no reversal leaves alike, shorter than, as long as and longer
-than the trained length: alone, in one batch with a shorter sequence, and with the last tokens one
-by one through llama.cpp's cache.
+Both models read random tokens, so that a wrong order would show, in sequences shorter than, as long
+as and longer than the trained length: alone, in one batch with a shorter sequence, and with
+the last tokens one by one through llama.cpp's cache.
 
-How far logits may lie apart is 1e-4 where llama.cpp computes as exactly as float32 can. Elsewhere
-it is a share of the standard deviation of the run's logits, about three times what models of all
-sizes were measured to differ by (docs/export.md has the figures):
+The tolerance of logits is 1e-4 where llama.cpp is as exact as float32 allows. Elsewhere it is a
+fraction of the standard deviation of the run's logits, about three times the difference measured on
+models of all sizes (docs/export.md has the figures):
 
-- Angles of rotary are a product of float32 numbers, one more for each pair of dimensions. Their
-  error grows with the position. With those very angles in the run's model 5e-6 is left.
-- GELU is read from a table of half precision.
-- Matrices of f16 and q8_0 are rounded, and so is what they are multiplied with.
+- Rotary angles are products of float32 numbers, with one more factor for each pair of dimensions.
+  Their error grows with the position. If the run's model uses the same angles, 5e-6 is left.
+- GELU is read from a half-precision table.
+- f16 and q8_0 matrices are rounded, and so are the activations that they multiply.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def compare(
             model.config.vocabulary_size, (2, length), generator=generator
         ).tolist()
         shorter = sequences[1][length // 3 :]
-        # The size of llama.cpp's context is what it takes for the length of the text.
+        # llama.cpp takes the size of its context as the length of the text.
         expected = [
             model(Batch(torch.tensor([tokens]), context_length=theirs.context_length))[0].float()
             for tokens in (sequences[0], shorter)
@@ -68,7 +68,7 @@ def compare(
 
 
 def shares(model: LanguageModel, length: int, dtype: str) -> dict[str, float]:
-    """Return what llama.cpp rounds, and by which share of the spread of logits they may differ.
+    """Return what llama.cpp rounds, each with its tolerance as a fraction of the logits' spread.
 
     Args:
         length: of the sequence, in tokens.

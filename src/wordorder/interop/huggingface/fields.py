@@ -1,8 +1,8 @@
-"""The fields of a config.json: each is read, has no effect, or has its default; else it is refused.
+"""The fields of a config.json: each must be read, have no effect, or have its default value.
 
-A field that import ignored could change every logit without an error. So a family reads each
-field that its class has, states the only value that wordorder computes (`fixed`), or leaves it to
-the list of fields without effect; `check_unread` refuses the rest.
+A field that import ignored could change every logit without an error. So a family reads each field
+of its class, states the only value that wordorder supports (`fixed`), or leaves it to the list of
+fields without effect; `check_unread` raises an error for any other.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class StoredWeights(Protocol):
 
 
 class Imported(NamedTuple):
-    """What a family makes of a config.json.
+    """The model that a family reads from a config.json.
 
     Args:
         options: of ModelConfig.

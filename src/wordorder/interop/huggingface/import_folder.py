@@ -50,11 +50,11 @@ LEFT_OUT = r"(^|\.)pooler\.|^cls\.seq_relationship\."
 # Endings of names in files of before 2019.
 RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 FILES = ["*.json", "*.jinja", "model*.safetensors"]
-# Limits of the comparison: multiply-adds of one forward pass, a minute on two cores in all, and
-# memory of activations beside the weights, in bytes or as a share of the weights.
+# Limits of the comparison: multiply-adds of one forward pass (in all, about a minute on two cores),
+# and memory of activations in addition to the weights, in bytes or as a fraction of the weights.
 MOST_OPERATIONS = 1e11
 MOST_BYTES, MOST_SHARE = 96 << 20, 0.15
-NUMBERS = 40  # per token, in widths of the feed-forward: measured for two sequences
+NUMBERS = 40  # floats per token, relative to the feed-forward width; measured for two sequences
 FEWEST_TOKENS = 32
 COMPARED_LOGITS = 1 << 20  # of one sequence; of a large vocabulary the last tokens' are compared
 
@@ -102,7 +102,7 @@ class _Located:
 
 @dataclass(frozen=True)
 class _Source:
-    """A folder whose every file fits the others."""
+    """The contents of a folder, after checking that its files fit together."""
 
     folder: Path
     model_type: str
@@ -212,7 +212,7 @@ def _on_disk(folder: Path) -> _Located:
 
 
 def _on_hub(source: str) -> _Located:
-    """Download what an import reads, the weights last, if their architecture is one of ours."""
+    """Download the files of an import, weights only if their architecture is supported."""
     model, _ = name_on_hub(source)
     _configuration(downloaded(source, ["config.json"]))
     folder = downloaded(source, FILES)
@@ -330,7 +330,7 @@ def _compared(read: _Source, written: Path) -> Iterator[LogitComparison]:
         trust_remote_code=False,
     )
     their_logits = [read_by(theirs, text, output) for text in texts]
-    theirs.to("meta")  # frees its weights: as an object it is in a cycle, and stays
+    theirs.to("meta")  # frees the weights; the object is in a reference cycle and stays
     return_freed_pages()
     ours = _filled(read.model.config, written / "model.safetensors")
     for text, logits in zip(texts, their_logits, strict=True):

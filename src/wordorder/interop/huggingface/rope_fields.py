@@ -30,9 +30,9 @@ class RotarySettings(NamedTuple):
     Args:
         spec: of the positional embedding.
         trained_length: tokens in one training sequence.
-        score_factor: what scores are multiplied by, besides what the spec multiplies them by.
-        attention_factor: what the class multiplies queries and keys by.
-        usual_factor: the square root of what the spec multiplies scores by.
+        score_factor: the factor of scores in addition to the spec's.
+        attention_factor: the class's factor of queries and keys.
+        usual_factor: the square root of the spec's factor of scores.
     """
 
     spec: str
@@ -194,9 +194,9 @@ def _divisors(fields: Fields, name: str) -> list[float]:
 
 
 def _attention_factors(fields: Fields, kind: str, scaling: dict[str, Any]) -> tuple[float, float]:
-    """Return what transformers multiplies queries and keys by, and the usual factor.
+    """Return transformers' factor of queries and keys, and the usual one (wordorder's).
 
-    Scores are multiplied by its square, as wordorder's scaling multiplies them by the usual one's.
+    A factor of queries and keys multiplies scores by its square.
     """
     if kind not in ("yarn", "longrope"):
         return 1.0, 1.0

@@ -85,9 +85,10 @@ def max_position_embeddings(rotary: Rotary | None, trained_length: int) -> int:
 
 
 def static_length(rotary: Rotary | None) -> int | None:
-    """Return up to which length keys are turned alike in every longer text; None: in any.
+    """Return the length up to which cached keys stay exact; None: at any length.
 
-    Past it transformers' cached keys keep the frequencies of the shorter text they were read in.
+    Past it the frequencies change with the length of the text, but transformers' cached keys keep
+    those of the shorter text that they were computed in.
     """
     if rotary is None or rotary.static_rotation:
         return None

@@ -36,12 +36,12 @@ def declared_names(folder: Path) -> dict[str, str]:
 
 
 def splits_special_tokens(folder: Path) -> bool:
-    """Return whether text that spells a special token is characters for a folder's tokenizer."""
+    """Return whether a folder's tokenizer splits text that spells a special token."""
     return _read(folder / NAMES[0]).get("split_special_tokens") is True
 
 
 def declared_ends(folder: Path) -> list[int]:
-    """Return the ids at which `generate` stops, which are those of the first file that has any."""
+    """Return the ids at which `generate` stops, from the first file that declares any."""
     for file in IDS:
         ids = _read(folder / file).get(ENDS)
         ids = ids if isinstance(ids, list) else [ids]
@@ -51,9 +51,9 @@ def declared_ends(folder: Path) -> list[int]:
 
 
 def roles_of(folder: Path, stored: tokenizers.Tokenizer) -> dict[str, list[int]]:
-    """Return the ids that a folder declares, by role; none if no token ends its texts.
+    """Return the ids that a folder declares, by role; empty if no token ends its texts.
 
-    A folder that names no token has the names of those that are found.
+    If the folder names no special token, the roles are those found in its tokenizer.
 
     Args:
         stored: its tokenizer, as it is stored.
@@ -82,11 +82,11 @@ def roles_of(folder: Path, stored: tokenizers.Tokenizer) -> dict[str, list[int]]
 
 
 def beginning_of(stored: tokenizers.Tokenizer) -> str | None:
-    """Return the token before texts where it may be another than the declared end; None: the end.
+    """Return the token that begins texts if it may differ from the declared end; otherwise None.
 
-    It is the one that the tokenizer puts there. Where it puts none, texts begin with the one that
-    ended those before them in training: `<|endoftext|>`, although an instruct model's declared end
-    is that of a turn.
+    It is the token that the tokenizer adds there. If it adds none, texts begin with the token that
+    ended the previous text in training: `<|endoftext|>`, even if an instruct model declares the end
+    of a turn as its end.
     """
     opening, _ = tokens_around(stored)
     if opening is None and stored.token_to_id(END_OF_TEXT) in special_ids(stored):

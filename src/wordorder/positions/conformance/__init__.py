@@ -117,10 +117,10 @@ def check(
 
 
 def _without_consequences(findings: list[Finding], cause: str) -> list[Finding]:
-    """Return the findings, where other failures are unknown if the property `cause` is broken.
+    """Return the findings; if the property `cause` is broken, mark other failures as unknown.
 
-    Without initial values, or a tensor of the right shape and dtype from each hook, they say
-    nothing.
+    Other checks mean nothing without initial values, or if a hook returns a tensor of the wrong
+    shape or dtype.
     """
     if not any(finding.name == cause and finding.holds is False for finding in findings):
         return findings
@@ -133,7 +133,7 @@ def _without_consequences(findings: list[Finding], cause: str) -> list[Finding]:
 
 
 def _without_repetition(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Return the findings, with a reference in place of a detail that an earlier one has."""
+    """Return the findings, with repeated details replaced by a reference to the first."""
     first: dict[str, str] = {}
     distinct = []
     for finding in findings:
@@ -174,7 +174,7 @@ def _run_check(
 
 
 def _is_past_a_table(error: BaseException, setup: Setup) -> bool:
-    """Return whether an index is out of bounds, and no longest position is declared."""
+    """Return whether an index is out of bounds and `max_position` is not declared."""
     out_of_bounds = isinstance(error, IndexError) and "out of" in str(error)
     return out_of_bounds and setup.build_default().max_position is None
 

@@ -15,8 +15,8 @@ from ..reference_model import ReferenceModel
 from ..spec import Part, Spec, find
 from .setup import CheckFailed, NotApplicable, Setup
 
-# Tokens in an input, and a first position: options of large distances have no effect on the
-# short input at small positions.
+# Numbers of tokens in an input, and a first position. Options that act at large distances have no
+# effect on a short input at small positions.
 SHORT, LONG, FAR = 9, 40, 3001
 
 
@@ -85,7 +85,7 @@ def options_act(setup: Setup) -> str | None:
 
 
 def _untested(setup: Setup, tested: Mapping[str, object]) -> str | None:
-    """Return which options of words have no values to test, and how to name them."""
+    """Return which string options have no values to test, and how to declare the values."""
     kinds = [find(part.name, setup.catalogue) for part in setup.spec.layers[0]]
     defaults = {name: value for kind in kinds for name, value in kind.options().items()}
     words = [name for name, value in defaults.items() if value is None or isinstance(value, str)]
@@ -116,9 +116,9 @@ def _has_effect(name: str, setup: Setup, by_name: dict[str, list[Setup]]) -> boo
 
 
 def _is_disabled(name: str, setup: Setup) -> bool:
-    """Return whether the spec's other options leave an option without effect.
+    """Return whether the spec's other options disable an option.
 
-    It then has an effect in the spec without options, or is not valid there.
+    That is so if the option has an effect, or is invalid, in the spec without any options.
     """
     parts = tuple(Part(part.name, ()) for part in setup.spec.layers[0])
     plain = replace(setup, spec=Spec((parts, *setup.spec.layers[1:])))

@@ -27,7 +27,7 @@ router = APIRouter()
 
 NEEDED = ("jinja2", "scipy")
 REPORT = "report.html"
-# The report has no script; were the folder of somebody else's making, none would run either.
+# The report has no script, and in a folder from someone else none could run either.
 REPORT_POLICY = (
     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"

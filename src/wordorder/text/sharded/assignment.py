@@ -1,7 +1,7 @@
 """Assigns documents on disk to parts, exactly as `split_corpus` does in memory.
 
-Copies of a document must be in one part, so documents are grouped by a key of 16 bytes. Groups are
-made of the documents whose keys have one remainder at a time, which bounds the memory.
+Copies of a document must be in one part, so documents are grouped by a 16-byte key. Grouping takes
+several passes, each over the keys with one remainder, which bounds the memory.
 """
 
 from __future__ import annotations
@@ -90,14 +90,14 @@ def assign(
 def _group(
     chunks: Sequence[Chunk], drawn: NDArray[np.float64]
 ) -> tuple[int, list[int], NDArray[np.float64] | None]:
-    """Give all copies of a document the least share among them.
+    """Give all copies of a document the smallest share among them.
 
     Args:
         drawn: receives the share of each document, (documents,).
 
     Returns:
-        The number of different documents, the first documents of some groups, and the shares of the
-        groups in ascending order, if they are few enough.
+        The number of distinct documents, the first documents of some groups, and the groups' shares
+        in ascending order; None instead of these if they took several passes.
     """
     passes = max(1, -(-len(drawn) // DOCUMENTS_AT_ONCE))
     different, firsts = 0, []
@@ -125,8 +125,8 @@ def _group(
 def _thresholds(
     ordered: NDArray[np.float64] | None, validation: float, development: float
 ) -> tuple[float, float]:
-    """Return the shares below which a document is for validation, and held out at all."""
-    if ordered is None:  # so many that each part has documents
+    """Return two thresholds: shares below the first are validation, below the second held out."""
+    if ordered is None:  # so many documents that no part is empty
         return validation, validation + development
     held, chosen = held_out_counts(ordered.tolist(), validation, development)
     return float(ordered[held]), float(ordered[chosen])

@@ -38,7 +38,7 @@ class ShardTask(NamedTuple):
 
 
 def write_shard(task: ShardTask) -> None:
-    """Encode the documents of a chunk and write its shard, in the place of a folder as a whole.
+    """Encode the documents of a chunk and write its shard; the folder is replaced atomically.
 
     Raises:
         BadInput: the tokenizer cannot encode a document.

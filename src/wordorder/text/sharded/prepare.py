@@ -54,9 +54,9 @@ from wordorder.text.tokenizer import FITTED_ON, Tokenizer, make_tokenizer
 from wordorder.text.user_text import printable
 
 SPLIT, FITTED = "split.json", "tokenizer.json"
-CHUNK_BYTES = 1 << 25  # what is lost by a kill, for each process
+CHUNK_BYTES = 1 << 25  # the most work that a kill loses, per process
 
-# Called with a stage, what is done of it, and the whole of it; 0: unknown.
+# Called with a stage, the amount done, and the total; 0: unknown.
 Report = Callable[[str, int, int], None]
 Task = TypeVar("Task")
 
@@ -199,7 +199,7 @@ class _Preparation:
         missing: Sequence[Task],
         tasks: Sequence[Any],
     ) -> None:
-        """Run a function on the missing ones of some tasks."""
+        """Run a function on the missing tasks, and report progress on all tasks."""
         done = len(tasks) - len(missing)
 
         def count(task: Task) -> None:
@@ -224,7 +224,7 @@ class _Preparation:
     def _fit(
         self, corpus: Corpus, assignment: Assignment
     ) -> tuple[ChatTemplate | None, dict[str, Any]]:
-        """Return the chat template, and how the tokenizer was made."""
+        """Fit the tokenizer if not yet done; return the chat template and facts about the fit."""
         record = self.work / FITTED
         if not record.exists():
             self.report("learning the tokenizer", 0, 0)

@@ -195,7 +195,7 @@ class _Scanner:
             self.close_chunk()
 
     def close_chunk(self) -> None:
-        """Write the chunk, and then its record, with which it counts as finished."""
+        """Write the chunk, then its record, which marks it as finished."""
         if not self.documents:
             return
         path = _chunk_path(self.folder, len(self.chunks))

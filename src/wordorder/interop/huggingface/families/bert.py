@@ -1,11 +1,11 @@
 """BERT: bidirectional, norms after each branch, a table of positions, masked tokens.
 
-BERT's output layer is preceded by a linear layer, GELU and LayerNorm. A model without these is
-written with layers that give the hidden states back:
+BERT's output layer is preceded by a linear layer, GELU and LayerNorm. For a model without these,
+layers are written that reproduce the hidden states:
 
     h = w * z + b              the last LayerNorm: z has mean 0 and variance 1
     dense(h) = S * z + B       undoes w and b
-    gelu(S * z + B)            is the same number: B makes all of them larger than S
+    gelu(S * z + B)            is S * z + B again: B makes every value larger than S
     LayerNorm(S * z + B) = w * z + b
 
 BERT adds a vector for each of two segments. What is imported reads one segment, whose vector is

@@ -187,8 +187,8 @@ class DeepseekWeights:
     """How both classes store weights.
 
     Args:
-        plain_factor, rotary_factor: what the class multiplies scores by besides what wordorder
-            does, in dimensions without positions and in rotated ones.
+        plain_factor, rotary_factor: the class's additional factors of scores, compared with
+            wordorder, in dimensions without positions and in rotated ones.
     """
 
     plain_factor: float = 1.0
@@ -231,7 +231,7 @@ class DeepseekWeights:
         return [tied] if model.head is None else []
 
     def _factor(self, name: str, config: ModelConfig, device: torch.device) -> Tensor | float:
-        """Return what the rows of a part are multiplied by when they are read."""
+        """Return the factor that is applied to the rows of a part when they are read."""
         if not name.endswith("attention.query.weight"):
             return 1.0
         both = config.head_dim + config.rotary_head_dim
@@ -281,13 +281,14 @@ def imported_v3(fields: Fields) -> Imported:
 def _experts(
     fields: Fields, routing: dict[str, Any], *, dense_default: int, has_groups: bool
 ) -> dict[str, Any]:
-    """Return the options of experts, of which a model with dense layers alone has none.
+    """Return the options of experts; empty if all layers are dense.
 
     Args:
         routing: the options that the classes read differently.
         dense_default: how many of the first layers have no experts, where the file does not say.
     """
-    # What training reads, how experts are divided among machines, and every layer having experts.
+    # Fields without effect here: for training, for expert parallelism, and about experts if all
+    # layers are dense. After the first dense layers every layer must have experts (moe_layer_freq).
     for name in ("aux_loss_alpha", "seq_aux", "output_router_logits", "ep_size", *EXPERTS):
         fields.get(name)
     fields.fixed(moe_layer_freq=1)
@@ -356,10 +357,10 @@ def _laid_out(spec: str, layout: str) -> str:
 
 
 def _score_factors(fields: Fields, rotary: RotarySettings) -> DeepseekWeights:
-    """Return the weights with what scores are multiplied by besides the scaling of the spec.
+    """Return the weight map with those factors of scores that the spec's scaling does not include.
 
-    The attention factor sharpens rotated dimensions alone, `mscale_all_dim` all of them; the
-    spec's scaling sharpens all of them.
+    The attention factor scales the scores of rotated dimensions only, `mscale_all_dim` those of all
+    dimensions, and so does the spec's scaling.
     """
     rope = {**fields.part("rope_scaling").values, **fields.part("rope_parameters").values}
     scale, usual = rope.get("mscale_all_dim"), rotary.usual_factor

@@ -1,6 +1,6 @@
 """GraniteSWA: Granite with sliding windows, attention sinks, and a base of rotary or none by layer.
 
-Sinks of a model that has none are written so low that they take nothing.
+A model without sinks is written with sinks so low that they take no attention.
 """
 
 from __future__ import annotations

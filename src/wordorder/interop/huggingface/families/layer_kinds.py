@@ -23,7 +23,7 @@ def layer_types(architecture: Architecture) -> list[str]:
 
 
 def rope_by_kind(architecture: Architecture) -> dict[str, dict[str, Any]]:
-    """Return `rope_parameters`: the settings of each kind; of one that no layer is, the other's."""
+    """Return `rope_parameters`: the settings of each kind; an unused kind gets the other's."""
     kinds = layer_types(architecture)
     first = {kind: kinds.index(kind) for kind in kinds}
     layers = {kind: first.get(kind, 0) for kind in rms_decoder.KINDS}

@@ -27,7 +27,7 @@ def write_code(folder: Path, config: ModelConfig) -> tuple[str, ...]:
     """Write the source files of a model; return what their user must know.
 
     Args:
-        folder: not yet renamed into place, so that the files need not be, one by one.
+        folder: temporary and renamed as a whole, so files need not be written atomically.
 
     Raises:
         BadInput: the file of a user's embedding has imports that cannot come along.

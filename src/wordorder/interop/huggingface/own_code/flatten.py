@@ -1,10 +1,10 @@
 """Source files of wordorder as a flat folder of files that import only one another.
 
-transformers copies a modelling file and those files of its folder that it names in a line like
-`from .name import ...`; it follows no sub-packages, and version 4 looks into that one file alone.
-So each module becomes one file, `wordorder.positions.kerple` becomes wordorder_positions_kerple.py,
-and only import statements are rewritten: the rest is the source, byte by byte. The files to begin
-with name all others at their end.
+transformers copies a modelling file and those files of its folder that it names in a line such as
+`from .name import ...`. It follows no sub-packages, and version 4 looks only into that one file. So
+each module becomes one file: `wordorder.positions.kerple` becomes wordorder_positions_kerple.py.
+Only import statements are rewritten; the rest of the source is kept byte for byte. The entry files
+list all other files at their end.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _unsupported(source: SourceFile, statement: str) -> BadInput:
 
 
 def _home(module: str, name: str) -> tuple[str, str]:
-    """Return the module that defines an imported name, and the name there; "": a module itself."""
+    """Return the module that defines an imported name, and its name there, "" for a module."""
     spec = find_spec(module)
     if spec is None or spec.submodule_search_locations is None:
         return module, name

@@ -65,7 +65,7 @@ export const STEPS = [
   {
     title: "Sinusoidal",
     text: [
-      "How to write a position as numbers? Like a clock: a fast hand tells near moments apart, a slow hand far ones. Each pair of numbers of a sinusoidal vector is the sine and cosine of one hand. The fastest is round after 6 positions, the slowest after more than 50,000.",
+      "How to write a position as numbers? Like a clock: a fast hand tells near moments apart, a slow hand far ones. Each pair of numbers of a sinusoidal vector is the sine and cosine of one hand. The fastest makes a full turn in about 6 positions, the slowest in more than 50,000.",
       "Nothing is learned, and there is a vector for every position, however far. That a model can use those it never saw in training does not follow.",
     ],
     quote: "“They allow the model to generalize to longer sequences it hasn't seen before.”",
@@ -90,7 +90,7 @@ export const STEPS = [
   {
     title: "Rotary",
     text: [
-      "Attention decides from which words a word takes something over. For that every word has a query, what it looks for, and a key, what it offers. The better a query fits a key, the higher its score and the more is taken over.",
+      "Attention decides from which words a word takes information. For that every word has a query, what it looks for, and a key, what it offers. The better a query fits a key, the higher its score and the more is taken over.",
       "Rotary adds nothing to the input. In every layer it turns queries and keys: it takes their numbers in pairs, and each pair is the hand of a dial. The word at position p turns a hand p times by a fixed angle, wide for the first pair, tiny for the last.",
       "Only the angle between the hand of the query and that of the key counts. Move both words on by five places, and both hands turn as much: the angle stays. So a score knows how far apart two words are, and not where they stand. This is so by construction; that it helps across languages, as the article also says, had to be measured.",
     ],

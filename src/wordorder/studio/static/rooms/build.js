@@ -191,7 +191,7 @@ function learningViews({ kept, studio, signal, name }) {
     snapshot,
     element: h("div", { class: "stack" }, trouble,
       h("div", { class: "pair" },
-        figure({ title: "Loss", name: `${name}-loss`, data: () => kept.progress, caption: "Nats per token; lower is better. The dashed line is what guessing every token alike would give. Held-out text is not trained on." }, loss),
+        figure({ title: "Loss", name: `${name}-loss`, data: () => kept.progress, caption: "Nats per token; lower is better. The dashed line is the loss of guessing uniformly among all tokens. Held-out text is not trained on." }, loss),
         h("div", { class: "card column" }, h("h3", {}, "What it writes"), sample, says, legend(onTheme, signal))),
       scrub,
       h("div", { class: "pair" },
@@ -250,7 +250,7 @@ function letters(sample) {
 function surety(sample) {
   if (!sample.length) return "";
   const sorted = sample.map(({ probability }) => probability).sort((a, b) => a - b);
-  return `Half of its tokens had a probability of ${percent(sorted[Math.floor(sorted.length / 2)], 0)} or more, the surest ${percent(sorted.at(-1), 0)}. It begins with nothing, and draws with the same seed every time.`;
+  return `Half of its tokens had a probability of ${percent(sorted[Math.floor(sorted.length / 2)], 0)} or more, the most certain one ${percent(sorted.at(-1), 0)}. The text starts from an empty prompt and is sampled with the same seed every time.`;
 }
 
 function shade(probability) {
@@ -285,7 +285,7 @@ function useIt({ state, signal, name, kept }) {
     send.disabled = false;
   } }, "Export");
   const element = h("div", { class: "pair", hidden: true },
-    h("div", { class: "card column" }, h("h3", {}, "Generate"), h("div", { class: "controls" }, textField({ label: "It goes on from", value: state.get("prompt"), most: 400, change: (prompt) => state.set({ prompt }) })), h("div", { class: "controls" }, button), page, links, foot),
+    h("div", { class: "card column" }, h("h3", {}, "Generate"), h("div", { class: "controls" }, textField({ label: "Text to continue", value: state.get("prompt"), most: 400, change: (prompt) => state.set({ prompt }) })), h("div", { class: "controls" }, button), page, links, foot),
     h("div", { class: "card column" }, h("h3", {}, "Export"), h("p", { class: "soft" }, "Writes the model for another program, and checks that it computes the same there."),
       h("div", { class: "controls" }, choiceField({ label: "Program", value: to, choices: [{ value: "hf", text: "transformers" }, { value: "gguf", text: "llama.cpp, Ollama (GGUF)" }, { value: "onnx", text: "onnxruntime (ONNX)" }], change: (value) => { to = value; } })),
       h("div", { class: "controls" }, send), exported));

@@ -12,7 +12,7 @@ import { chosenText, follow, jobHead, jobList, nameField, order, orderDefaults, 
 export const defaults = () => ({ ...orderDefaults, minutes: "1", positions: "none,rotary,alibi", seeds: "3" });
 
 const LEAST = 2, MOST = 5;
-const COLUMNS = "loss: nats per token on held-out text, lower is better. against: the difference from the baseline. at 2x, 4x, …: the change of its loss when it reads so many times its trained length. step: the time of a training step relative to the baseline's. adds: parameters of the embedding.";
+const COLUMNS = "loss: nats per token on held-out text, lower is better. against: the difference from the baseline. at 2x, 4x, …: the change of its loss at that multiple of the trained length. step: the time of a training step relative to the baseline's. adds: parameters of the embedding.";
 
 export async function render({ place, studio, state, signal, reopen }) {
   const { jobs, folder } = await get("/api/build/jobs", signal);
@@ -86,7 +86,7 @@ function comparisonView({ place, studio, signal, reopen, list, name }) {
 function sentence({ state, cells, share, note, seeds, steps }) {
   const done = cells.filter((cell) => cell.state === "done").length, of = `${done} of ${cells.length} runs`;
   if (state === "finished") return `Finished: ${cells.length} runs of ${steps.toLocaleString("en")} steps, ${seeds} ${seeds === 1 ? "seed" : "seeds"} for each embedding.`;
-  if (state === "stopped") return `Stopped after ${of}. Resume goes on where it ended.`;
+  if (state === "stopped") return `Stopped after ${of}. Resume continues from there.`;
   if (state === "failed") return "Failed.";
   return cells.length ? `${of} are done, ${percent(share, 0)} of the work.` : `Preparing: ${note.startsWith("$") ? "starting" : note} …`;
 }

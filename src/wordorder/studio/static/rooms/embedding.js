@@ -101,7 +101,7 @@ function whatToSee({ picture, frequencies, length, max_position: most, parameter
   if (picture?.kind === "table" && most !== null) return `The table ends at position ${most}: a longer text has no row to add. Its ${parameters.toLocaleString("en")} numbers start at random and are learned.`;
   if (picture?.kind === "table") return "Near positions have similar rows, and there is a row for any position, however far.";
   if (picture?.kind === "bias") return "Every diagonal has one value: only the distance counts, so the same two words get the same push wherever they stand.";
-  if (picture?.kind === "positions") return "The model meets large positions in training, although its texts are short. It is to learn that only their order counts.";
+  if (picture?.kind === "positions") return "The model meets large positions in training, although its texts are short. It should learn that only their order matters.";
   return "With all tokens the same, what is left is the effect of their positions.";
 }
 
@@ -156,7 +156,7 @@ function makeViews({ kept, studio, state, signal, name, refresh }) {
       if (kind) blocks.push(figure({ level: "h2", title, caption, name: `${name()}-${kind}`, data: () => kept.answer.picture }, boxes.picture, readout));
       if (answer.similarity.untrained.length) blocks.push(figure({ level: "h2", title: "Attention against distance", caption: similarityCaption(answer), name: `${name()}-similarity`, data: () => kept.answer.similarity }, boxes.similarity));
       else if (kind !== "positions") blocks.push(h("p", { class: "soft" }, "Its output is not an average of values, so attention weights alone do not describe it."));
-      if (answer.trained_picture) blocks.splice(1, 0, figure({ level: "h2", title: "The same in the trained run", caption: "Beside it are the initial values; what differs, training has put there.", name: `${name()}-trained`, data: () => kept.answer.trained_picture }, boxes.trained, trainedReadout));
+      if (answer.trained_picture) blocks.splice(1, 0, figure({ level: "h2", title: "The same in the trained run", caption: "The picture beside it shows the initial values: every difference comes from training.", name: `${name()}-trained`, data: () => kept.answer.trained_picture }, boxes.trained, trainedReadout));
       const rows = [h("div", { class: "pair" }, blocks)];
       if (answer.frequencies.length) {
         rows.push(figure({
@@ -231,6 +231,6 @@ function scalingChart({ scalings, factor }, width) {
 }
 
 function scalingCaption({ factor, scalings }) {
-  const first = `For texts ${short(factor)} times as long. linear slows every pair alike, and blurs near positions; ntk keeps the fastest and slows the slowest by the whole factor; yarn and llama3 leave fast pairs alone and slow the slow ones; dynamic is ntk by the length at hand.`;
+  const first = `For texts ${short(factor)} times as long. linear slows every pair alike, and blurs near positions; ntk keeps the fastest and slows the slowest by the whole factor; yarn and llama3 leave fast pairs alone and slow the slow ones; dynamic is ntk for the current length.`;
   return scalings.longrope ? first : `${first} LongRoPE's divisors are found by a search on a trained model (wordorder extend), so they have no formula to draw.`;
 }

@@ -102,7 +102,7 @@ function explain([first, second, third, fourth], answer, state) {
   const name = visible(answer.tokens[answer.token].text), at = `layer ${state.number("layer") + 1}, head ${state.number("head") + 1}`;
   const here = answer.embeddings.filter(({ layers }) => layers.includes(state.number("layer")));
   const entering = answer.embeddings.filter(({ at_input }) => at_input), acting = answer.embeddings.filter(({ layers }) => layers.length);
-  first.textContent = `The text is cut into ${answer.tokens.length - 1} tokens (␣: a space before one), after the token that begins every text. Choose the one to follow: now ${name}, at position ${answer.token}.${answer.tokens.some(({ text }) => text.includes("\ufffd")) ? " � is a token that is no whole letter: letters that were rare in the training text take several." : ""}`;
+  first.textContent = `The text is cut into ${answer.tokens.length - 1} tokens (␣: a space before one), after the token that begins every text. Choose the one to follow: now ${name}, at position ${answer.token}.${answer.tokens.some(({ text }) => text.includes("\ufffd")) ? " � is a token that is only part of a letter: letters that were rare in the training text take several tokens." : ""}`;
   second.textContent = entering.length
     ? `Word vector + position vector = input. ${entering.map((e) => e.name).join(" and ")} adds the same vector to any word at position ${answer.token}.`
     : `The input is the word vector alone: ${name} has the same input wherever it stands. ${acting.length ? acting.map((e) => `${e.name} acts later: it ${DOORS[e.door] ?? "acts in attention"}.`).join(" ") : "This model has no positional embedding."}`;

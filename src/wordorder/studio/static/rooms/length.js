@@ -85,7 +85,7 @@ export async function render({ place, studio, state, signal }) {
   async function methodFields() {
     usable = state.get("of") ? await post("/api/length/methods", { run: state.get("of") }, signal) : [];
     methodPlace.replaceChildren(usable.length ? segments({
-      label: "Made longer without training, by", several: true, chosen: state.list("methods"),
+      label: "Extended without training by", several: true, chosen: state.list("methods"),
       choices: usable.map(({ name, does, source }) => ({ value: name, text: name, title: `${does} (${source})` })),
       change: (names) => { state.set({ methods: names.join(",") }, { push: true }); measure(); },
     }) : h("p", { class: "soft small" }, "No method applies to this run without training."));
@@ -177,7 +177,7 @@ function makeReader({ state, signal }) {
 
   function show({ before, tokens, windows, window, loss_nats: loss, at_trained_length: then, command }) {
     const change = then === null ? "" : ` With the trained length it is ${then.toFixed(3)}: here the model is ${Math.abs(loss - then) < 0.0005 ? "as good" : loss > then ? `worse by ${(loss - then).toFixed(3)}` : `better by ${(then - loss).toFixed(3)}`}.`;
-    about.textContent = `Text ${window + 1} of ${windows}. The loss of its underlined words is ${loss.toFixed(3)} nats.${change} The underline is stronger where the model was surer of the word.${then === null ? "" : " Orange marks words that it gave twice the chance with the trained length."}`;
+    about.textContent = `Text ${window + 1} of ${windows}. The loss of its underlined words is ${loss.toFixed(3)} nats.${change} The underline is stronger where the model was surer of the word.${then === null ? "" : " Orange marks words to which it gave twice the probability with the trained length."}`;
     page.replaceChildren(h("span", { class: "soft" }, `… ${before}`), ...tokens.map(({ text, probability, at_trained_length: there }) => h("span", {
       class: there !== null && there > 2 * probability ? "token lost" : "token", "--sure": sure(probability), title: `${visible(text)}: ${percent(probability)}${there === null ? "" : `, with the trained length ${percent(there)}`}`,
     }, text)));

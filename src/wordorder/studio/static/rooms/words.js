@@ -40,7 +40,7 @@ export async function render({ place, studio, state, signal, reopen }) {
   place.append(names,
     h("div", { class: "controls" }, runField({ studio, value: run.name, only: any, change: (name) => { state.set({ run: name, word: "", a: "", b: "", c: "", expected: "", words: "" }, { push: true }); reopen(); } })),
     h("p", { class: "soft" }, `${run.name} has ${table.words.toLocaleString("en")} words that are one token, with a vector of ${table.dimensions} numbers each. Longer words are several tokens and have none.`),
-    notice("Vectors are near each other if their words stand in similar places of the text: that is all a model learns them from. A small model knows little of meaning; expect “is” near “are”, and be surprised by more."),
+    notice("Vectors are near each other if their words occur in similar contexts: that is all a model learns them from. A small model knows little of meaning; expect “is” near “are”, and be surprised by more."),
     h("div", { class: "pair" },
       h("div", { class: "column" }, h("h2", {}, "Neighbours"), h("div", { class: "controls" }, field("word", "A word", nearLater)), near.element),
       h("div", { class: "column" }, h("h2", {}, "An analogy"),
