@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from wordorder.experiments.statistics import CONFIDENCE, SIGNIFICANT, special, stats
 
-MEANS, AGREEMENTS = 200, 30  # grid points of the mean and of the variation between seeds
+MEANS, CORRELATIONS = 200, 30  # grid points of the mean and of the intraclass correlation
 
 
 def share_interval(shares: Sequence[float], examples: int) -> tuple[float, float] | None:
@@ -52,10 +52,10 @@ def _interval(shares: tuple[float, ...], examples: int) -> tuple[float, float]:
 
 def _posterior(shares: tuple[float, ...], examples: int) -> NDArray[np.float64]:
     """Return the posterior probability of each mean on the grid."""
-    means, agreements = _grid()
-    # Jeffreys' prior for the mean. The prior for the variation between seeds favours seeds that are
-    # all right or all wrong, as they often are beyond the trained length.
-    log = -0.5 * (np.log(means) + np.log1p(-means)) - 0.5 * np.log1p(-agreements)
+    means, correlations = _grid()
+    # Jeffreys' prior for the mean. The prior for the correlation favours seeds that are all right
+    # or all wrong, as they often are beyond the trained length.
+    log = -0.5 * (np.log(means) + np.log1p(-means)) - 0.5 * np.log1p(-correlations)
     for share in shares:
         log = log + _log_beta(share * examples, examples)
         log = log - _log_beta(0.0, 0)
@@ -66,22 +66,22 @@ def _posterior(shares: tuple[float, ...], examples: int) -> NDArray[np.float64]:
 @lru_cache(maxsize=128)  # takes most of the time; for one number of examples few shares occur
 def _log_beta(right: float, examples: int) -> NDArray[np.float64]:
     """Return the logarithm of the beta function after so many right answers, on the grid."""
-    means, agreements = _grid()
-    concentration = (1 - agreements) / agreements
+    means, correlations = _grid()
+    concentration = (1 - correlations) / correlations
     first, second = means * concentration, (1 - means) * concentration
     return special.betaln(first + right, second + examples - right)
 
 
 @lru_cache(maxsize=1)
 def _grid() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return means (rows) and variations between seeds (columns), both between 0 and 1.
+    """Return means (rows) and intraclass correlations (columns), both between 0 and 1.
 
-    Despite the name, an agreement near 0 means equal seeds, one near 1 seeds that are all right or
-    all wrong.
+    The beta distribution of seeds with correlation r has the concentration (1 - r) / r: seeds are
+    alike at 0, and each is all right or all wrong at 1.
     """
     means = (np.arange(MEANS) + 0.5) / MEANS
-    agreements = (np.arange(AGREEMENTS) + 0.5) / AGREEMENTS
-    return means[:, None], agreements[None, :]
+    correlations = (np.arange(CORRELATIONS) + 0.5) / CORRELATIONS
+    return means[:, None], correlations[None, :]
 
 
 def _all_alike(seeds: int, examples: int, tail: float) -> float:
