@@ -156,6 +156,14 @@ def test_text_is_compared_as_it_is_composed(tmp_path: Path) -> None:
     assert any("NFC" in note for note in written.notes)
 
 
+def test_a_space_that_begins_a_text_is_not_compared(tmp_path: Path) -> None:
+    """Metaspace puts none before it, as the original sentencepiece and llama.cpp do."""
+    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
+    ours = changed(sentencepiece(), normalizer=None, pre_tokenizer=metaspace)
+    written = export(write_run(tmp_path / "run", ours), LLAMA_CPP).written
+    assert any("begins with one" in note for note in written.notes)
+
+
 def test_a_pattern_that_llama_cpp_lacks_is_refused(tmp_path: Path) -> None:
     vowels = byte_level([split("[aeiou]+")])
     with pytest.raises(Refused, match="--to hf") as caught:

@@ -96,24 +96,39 @@ def _first_equal(
     Raises:
         Refused: there is none: the one with the most equal texts, and the text that differs.
     """
-    agreeing: dict[str, list[str]] = {}  # of each candidate, the texts up to one that differs
+    write_vocabulary(file, tokenizer, candidates[0])
+    differing: dict[tuple[int, str], dict[str, Any]] = {}
     for candidate in candidates:
-        write_vocabulary(file, tokenizer, candidate)
-        texts = agreeing[f"{candidate['model']}, {candidate['pre']}"] = []
-        try:
-            with LlamaVocabulary(file) as theirs:
-                for text, same in compared(theirs, tokenizer):
-                    texts.append(text)
-                    if not same:
-                        break
-                else:
-                    return candidate
-        except Refused:  # a version of llama.cpp that does not know the name
-            continue
-    nearest = max(agreeing, key=lambda name: len(agreeing[name]))
-    text = (agreeing[nearest] or [""])[-1]
+        difference = _difference(file, tokenizer, candidate)
+        if difference is None:
+            return candidate
+        differing.setdefault(difference, candidate)
+    _, text = nearest = max(differing)
     raise Refused(
-        f"llama.cpp has no tokenizer that gives the same tokens as the run's: the closest "
-        f"({nearest}) differs on {text[:40]!r}: use wordorder export --to hf",
+        "llama.cpp has no tokenizer that gives the same tokens as the run's: the closest "
+        f"({_name(differing[nearest])}) differs on {text[:40]!r}: use wordorder export --to hf",
         code="interop.gguf-no-such-pattern",
     )
+
+
+def _difference(
+    file: Path, tokenizer: Tokenizer, candidate: dict[str, Any]
+) -> tuple[int, str] | None:
+    """Return how many texts are equal before one that differs, and that one; None if all are."""
+    values = {f"tokenizer.ggml.{key}": candidate[key] for key in ("pre", "add_space_prefix")}
+    try:
+        with LlamaVocabulary(file, values) as theirs:
+            for number, (text, same) in enumerate(compared(theirs, tokenizer)):
+                if not same:
+                    return number, text
+    except Refused:  # this version of llama.cpp does not know the name
+        return -1, ""
+    return None
+
+
+def _name(candidate: dict[str, Any]) -> str:
+    """Return what to call a candidate in a message."""
+    if candidate["model"] == BYTE_LEVEL:
+        return f"byte-level BPE with the pattern {candidate['pre']}"
+    space = "with" if candidate["add_space_prefix"] else "without"
+    return f"SentencePiece's BPE {space} a space before a text"

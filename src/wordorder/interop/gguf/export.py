@@ -24,7 +24,7 @@ from . import card
 from .algorithm import algorithm_of
 from .file import DTYPES, write_gguf
 from .llama_cpp import LlamaCpp
-from .tokenizer import OTHER_ENDS, check_tokenizer, composes
+from .tokenizer import OTHER_ENDS, check_tokenizer, composes, keeps_first_space
 from .verify import compare, shares
 
 TABLES = ("gpt2",)  # architectures with a table of positions, which ends
@@ -60,7 +60,7 @@ def write(
         if dtype != "f32":
             _written(Path(spare) / "model-f32.gguf", "f32", *settings)
         texts, comparisons = _written(folder / file, dtype, *settings)
-    notes = (*_notes(model, comparisons, dtype), *_notes_on_ends(run), *_notes_on_forms(run))
+    notes = (*_notes(model, comparisons, dtype), *_notes_on_ends(run), *_notes_on_texts(run))
     write_text(folder / "Modelfile", card.modelfile(file, run))
     write_text(folder / "README.md", card.model_card(name, file, run, architecture, comparisons))
     program = f"xllamacpp {version('xllamacpp')}"
@@ -131,14 +131,15 @@ def _notes_on_ends(run: Run) -> tuple[str, ...]:
     )
 
 
-def _notes_on_forms(run: Run) -> tuple[str, ...]:
-    """Say where llama.cpp reads a text differently."""
-    if not composes(run.tokenizer):
-        return ()
-    return (
-        "the tokenizer composes characters (NFC), which llama.cpp does not do: it gives text in "
-        "decomposed form, such as e followed by an accent, other tokens",
-    )
+def _notes_on_texts(run: Run) -> Iterator[str]:
+    """Yield which texts llama.cpp reads differently."""
+    if composes(run.tokenizer):
+        yield (
+            "the tokenizer normalizes text to NFC and llama.cpp does not: decomposed characters, "
+            "such as e followed by an accent, get other tokens there"
+        )
+    if keeps_first_space(run.tokenizer):
+        yield "llama.cpp puts a space also before a text that begins with one"
 
 
 def _notes(

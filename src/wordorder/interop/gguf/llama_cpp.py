@@ -9,7 +9,7 @@ defaults that the library fills in must be where this file expects them.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ctypes import (
     CFUNCTYPE,
     POINTER,
@@ -39,6 +39,8 @@ ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR
 F32 = 0  # GGML_TYPE_F32
 NO_FLASH_ATTENTION = 0
 AT_ONCE = 256  # most tokens in one call, which bounds the memory of logits
+BOOLEAN_TYPE, TEXT_TYPE = 2, 3  # LLAMA_KV_OVERRIDE_TYPE_BOOL and _STR
+NO_OVERRIDES: Mapping[str, str | bool] = {}
 SPARE = 1024  # bytes of later fields, which a copy of a structure must hold too
 
 Log = CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
@@ -49,9 +51,21 @@ class _ModelParameters(Structure):
         ("devices", c_void_p),
         ("buffer_overrides", c_void_p),
         ("gpu_layers", c_int32),
-        ("placement", c_char * 52),
+        ("placement", c_char * 44),
+        ("overrides", c_void_p),
         ("vocabulary_only", c_bool),
         ("spare", c_char * SPARE),
+    )
+
+
+class _Override(Structure):
+    """A key of a file's metadata and the value to use instead."""
+
+    _fields_ = (
+        ("type", c_int32),
+        ("key", c_char * 128),
+        ("alignment", c_int32),
+        ("value", c_char * 128),
     )
 
 
@@ -172,7 +186,7 @@ def _has_expected_layout(functions: Any) -> bool:
     )
     types = (context.key_type, context.value_type)
     as_expected = sizes == (512, 2048, 512, 1) and set(unset) == {-1} and types == (1, 1)
-    return as_expected and not model.vocabulary_only
+    return as_expected and not model.overrides and not model.vocabulary_only
 
 
 def _default_context(functions: Any) -> Any:
@@ -187,21 +201,40 @@ def _other_interface() -> BadInput:
     )
 
 
+def _overrides(values: Mapping[str, str | bool]) -> Any:
+    """Return an array of overrides, which ends with one that has no key."""
+    array = (_Override * (len(values) + 1))()
+    for override, (key, value) in zip(array, values.items(), strict=False):
+        override.key = key.encode()
+        if isinstance(value, str):
+            override.type, override.value = TEXT_TYPE, value.encode()
+        else:
+            override.type, override.value = BOOLEAN_TYPE, bytes([value])
+    return array
+
+
 class LlamaVocabulary:
     """The tokenizer of a GGUF file as llama.cpp reads it, without the model's weights.
 
     Args:
         path: the file, which may have no weights.
+        overrides: values of the file's metadata to use instead, strings or booleans.
 
     Raises:
         BadInput: xllamacpp is not installed or not the expected one.
         Refused: llama.cpp cannot load the file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._load(path, vocabulary_only=True)
+    def __init__(self, path: Path, overrides: Mapping[str, str | bool] = NO_OVERRIDES) -> None:
+        self._load(path, vocabulary_only=True, overrides=overrides)
 
-    def _load(self, path: Path, *, vocabulary_only: bool) -> None:
+    def _load(
+        self,
+        path: Path,
+        *,
+        vocabulary_only: bool,
+        overrides: Mapping[str, str | bool] = NO_OVERRIDES,
+    ) -> None:
         self._functions = library()
         self._model = None
         # Every time, because others in this process may set it, such as a server of xllamacpp.
@@ -210,6 +243,8 @@ class LlamaVocabulary:
         model = self._functions.llama_model_default_params()
         model.gpu_layers = 0
         model.vocabulary_only = vocabulary_only
+        values = _overrides(overrides)
+        model.overrides = ctypes.cast(values, c_void_p)
         self._model = self._functions.llama_model_load_from_file(str(path).encode(), model)
         if not self._model:
             raise self._not_loaded(path)

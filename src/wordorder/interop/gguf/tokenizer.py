@@ -144,14 +144,20 @@ def read_back(fields: Mapping[str, Any], file: str) -> Tokenizer:
     return Tokenizer(backend, values["tokens"][values["bos_token_id"]])
 
 
-def composed(tokenizer: Tokenizer, text: str) -> str:
-    """Return a text in NFC if the tokenizer normalizes to it; llama.cpp does not."""
-    return unicodedata.normalize("NFC", text) if composes(tokenizer) else text
+def comparable(tokenizer: Tokenizer, text: str) -> str:
+    """Return a text without what llama.cpp is known to read differently, which an export states."""
+    text = unicodedata.normalize("NFC", text) if composes(tokenizer) else text
+    return text.lstrip(" ") if keeps_first_space(tokenizer) else text
 
 
 def composes(tokenizer: Tokenizer) -> bool:
     """Return whether the tokenizer normalizes text to NFC, as Qwen's does."""
     return isinstance(tokenizer.backend.normalizer, normalizers.NFC)
+
+
+def keeps_first_space(tokenizer: Tokenizer) -> bool:
+    """Return whether no space is put before a text that begins with one, as llama.cpp puts it."""
+    return isinstance(tokenizer.backend.pre_tokenizer, pre_tokenizers.Metaspace)
 
 
 def _vocabulary_texts(tokenizer: Tokenizer) -> Iterator[str]:
@@ -172,7 +178,7 @@ def compared(model: LlamaVocabulary, tokenizer: Tokenizer) -> Iterator[tuple[str
     added = len(model.decode(model.tokenize("a"))) - 1
     random = (text for text, _ in sample_texts(tokenizer))
     for text in chain(TEXTS, random, _vocabulary_texts(tokenizer)):
-        text = composed(tokenizer, text)
+        text = comparable(tokenizer, text)
         ids = tokenizer.encode(text)
         results = (
             model.tokenize(text),
