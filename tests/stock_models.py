@@ -46,6 +46,11 @@ BLOOM = {"hidden_size": 32, "n_layer": 2, "n_head": 4, "seq_length": TRAINED}
 MPT = {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 2 * TRAINED}
 MPT6 = {**MPT, "d_model": 48, "n_heads": 6}
 OPT = {**SIZES, "ffn_dim": 48, "max_position_embeddings": TRAINED, "word_embed_proj_dim": 32}
+GPT_NEO = {
+    **{"hidden_size": 32, "num_layers": 2, "num_heads": 4},
+    **{"intermediate_size": 48, "max_position_embeddings": TRAINED, "window_size": 5},
+    "attention_types": [[["global", "local"], 1]],
+}
 MULTIPLIERS = {
     "embedding_multiplier": 3.0,
     "attention_multiplier": 0.2,
@@ -167,6 +172,10 @@ STOCK: dict[str, dict[str, dict[str, Any]]] = {
             "sliding_window": 5,
             "max_window_layers": 1,
         },
+    },
+    "GPTNeoForCausalLM": {
+        "windows": GPT_NEO,
+        "global": {**GPT_NEO, "attention_types": [[["global"], 2]], "tie_word_embeddings": False},
     },
     "OPTForCausalLM": {"default": OPT, "untied": {**OPT, "tie_word_embeddings": False}},
     "GraniteForCausalLM": {

@@ -33,6 +33,7 @@ REPEATED = {
     "GPTNeoXForCausalLM": {"no attention biases, tied"},
     "MptForCausalLM": {"6 heads"},
     "Qwen2ForCausalLM": {"windows"},
+    "GPTNeoForCausalLM": {"global"},
     "OPTForCausalLM": {"untied"},
     "GraniteForCausalLM": {"tied, biases"},
     "GraniteSWAForCausalLM": {"yarn, untied"},
@@ -156,6 +157,12 @@ OLDER: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
         {"rope_parameters": ..., "layer_types": ..., "rope_theta": 3e4, "sliding_window_pattern": 2}
         | {"rope_local_base_freq": 50.0, "_sliding_window_pattern": ...},
         {"position": "rotary:base=50.0/rotary:base=30000.0", "windows": (5, 0)},
+    ),
+    "windows of GPT-Neo": (
+        "GPTNeoForCausalLM",
+        "windows",
+        {"attention_layers": ..., "attention_types": [[["local", "global"], 1]]},
+        {"windows": (5, 0)},
     ),
 }
 

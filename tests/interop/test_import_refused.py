@@ -241,6 +241,14 @@ def test_a_field_with_another_value_than_its_default_is_refused(
     assert caught.value.code == "interop.unsupported-field" and name in str(caught.value)
 
 
+@pytest.mark.parametrize("kinds", [[[["global"], 1]], [[["wide"], 2]], [1], "global"])
+def test_layers_that_gpt_neo_does_not_have_are_refused(tmp_path: Path, kinds: Any) -> None:
+    save_stock(tmp_path / "stock", "GPTNeoForCausalLM", STOCK["GPTNeoForCausalLM"]["windows"])
+    fields(attention_types=kinds, attention_layers=...)(tmp_path / "stock")
+    with pytest.raises(BadInput, match="attention_types"):
+        import_folder(tmp_path / "stock", tmp_path / "run")
+
+
 def test_a_model_class_without_its_output_layer_is_refused(tmp_path: Path) -> None:
     save_stock(tmp_path / "stock", "BertForMaskedLM", STOCK["BertForMaskedLM"]["default"])
     fields(architectures=["BertForSequenceClassification"])(tmp_path / "stock")

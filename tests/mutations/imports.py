@@ -168,6 +168,13 @@ MUTANTS = (
         BERT,
     ),
     slip(
+        "scores scaled that GPT-Neo does not scale",
+        f"{FAMILIES}/gpt_neo.py",
+        "(width / heads) ** 0.5",
+        "1.0",
+        f"{ALL}[GPTNeoForCausalLM-windows]",
+    ),
+    slip(
         "ReLU read as GELU",
         f"{FAMILIES}/opt.py",
         '"feed_forward": fields.choice("activation_function", FUNCTIONS, "relu")',

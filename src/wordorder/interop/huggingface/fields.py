@@ -20,11 +20,12 @@ from wordorder.settings import formatted
 WITHOUT_EFFECT = frozenset(
     "_attn_implementation _attn_implementation_autoset _commit_hash _name_or_path architectures "
     "attention_dropout attention_probs_dropout_prob attn_pdrop bos_token_id cache_implementation "
-    "chunk_size_feed_forward classifier_dropout dropout dtype embd_pdrop emb_pdrop eos_token_id "
-    "finetuning_task "
-    "gradient_checkpointing hidden_dropout hidden_dropout_prob id2label init_device init_std "
+    "chunk_size_feed_forward classifier_dropout dropout dtype embd_pdrop embed_dropout emb_pdrop "
+    "eos_token_id finetuning_task gradient_checkpointing hidden_dropout hidden_dropout_prob "
+    "id2label init_device init_std "
     "initializer_range label2id layerdrop mask_token_id max_length model_type output_attentions "
-    "output_hidden_states pad_token_id pretraining_tp problem_type resid_pdrop return_dict "
+    "output_hidden_states pad_token_id pretraining_tp problem_type resid_dropout resid_pdrop "
+    "return_dict "
     "sep_token_id cls_token_id summary_activation summary_first_dropout summary_proj_to_labels "
     "summary_type summary_use_proj task_specific_params tokenizer_class torch_dtype "
     "transformers_version transformers.js_config unk_index use_cache".split()
