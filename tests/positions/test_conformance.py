@@ -26,8 +26,8 @@ CAUSAL_ONLY = {"xpos", "forgetting", "cope", "path", "self-extend", "stick-break
 BOTH_WAYS += [name for name in CATALOGUE if name not in CAUSAL_ONLY]
 BOTH_WAYS += ["rotary/none"]
 # Checks whose result does not depend on the direction: run quickly for causal models only.
-EITHER = "side by side,options act,alone,coarse,movable,forgetful,initialised,placing,hooks"
-OF_A_DIRECTION = tuple(name for name in CHECKS if name not in EITHER.split(","))
+EITHER = "independent/options act/unshared/low precision/movable/stateless/initialised/sampling"
+OF_A_DIRECTION = tuple(name for name in CHECKS if name not in [*EITHER.split("/"), "hooks"])
 
 
 @pytest.mark.parametrize("spec", [*CATALOGUE, *SUMS])
@@ -347,7 +347,7 @@ class Dropping(Position):
 
 
 BROKEN = {
-    "either mode": Dropping,
+    "training mode": Dropping,
     "hooks": Precise,
     "has effect": Idle,
     "cached": Restarting,
@@ -356,19 +356,19 @@ BROKEN = {
     "masked": SlotDistances,
     "shifted": Absolute,
     "positions alone": FirstRow,
-    "between": Rows,
+    "fractional": Rows,
     "pair by pair": Gridded,
     "causal": Foreseeing,
     "windowed": Heedless,
-    "forgetful": Remembering,
-    "side by side": OneTable,
+    "stateless": Remembering,
+    "independent": OneTable,
     "options act": Ignoring,
-    "alone": ForLength,
-    "coarse": Rounding,
+    "unshared": ForLength,
+    "low precision": Rounding,
     "movable": Buffered,
     "initialised": Unset,
     "gradients": Detached,
-    "placing": Shuffled,
+    "sampling": Shuffled,
 }
 
 

@@ -123,12 +123,12 @@ def test_what_has_no_initial_values_is_told_so_alone() -> None:
 
 
 def test_the_report_reads_as_a_page() -> None:
-    shown = str(check("alibi", only=("cached", "placing")))
+    shown = str(check("alibi", only=("cached", "sampling")))
     assert shown.splitlines() == [
         "alibi",
         "  holds   cached          "
         "Processing a sequence in pieces, through a cache, gives the same output as at once.",
-        "  -       placing         Training positions are ascending, and depend on the "
+        "  -       sampling        Training positions are ascending, and depend on the "
         "generator only.",
         "                          training feeds plain positions",
     ]

@@ -58,7 +58,7 @@ def test_attention_is_scalable_softmax(formula, lab, causal, options, plainly) -
 
 # What is promised of products that another embedding computes.
 OF_PRODUCTS = ("has effect", "cached", "packed", "padded", "masked", "shifted", "positions alone")
-OF_PRODUCTS += ("pair by pair", "causal", "windowed", "coarse", "gradients", "facts")
+OF_PRODUCTS += ("pair by pair", "causal", "windowed", "low precision", "gradients", "facts")
 
 
 def test_sums_with_path_scale_its_products_too(lab) -> None:

@@ -103,7 +103,7 @@ def test_a_key_that_forgets_an_option_is_found(kind: type[Position], first: floa
     kind(ModelShape(6, 8), base=first).embed(
         torch.zeros(1, 3, 48), TokenLayout.of(torch.arange(3)[None])
     )
-    assert check(kind).broken == ["options act", "alone"]
+    assert check(kind).broken == ["options act", "unshared"]
 
 
 class ForDtype(Waves):
@@ -142,7 +142,7 @@ class BaseElsewhere(Waves):
 )
 def test_a_key_that_forgets_something_else_is_found(kind: type[Position], said: str) -> None:
     report = check(kind)
-    assert report.broken == ["alone"]
+    assert report.broken == ["unshared"]
     assert said in str(report)
 
 
@@ -182,7 +182,7 @@ def test_what_is_kept_under_its_whole_key_passes(kind: type[Position]) -> None:
 def test_what_was_kept_is_there_afterwards() -> None:
     IN_MODULE.clear()
     IN_MODULE[48] = kept = made(3.0, 48)
-    assert "alone" in check(InModule, only=("alone",)).broken
+    assert "unshared" in check(InModule, only=("unshared",)).broken
     assert list(IN_MODULE) == [48] and IN_MODULE[48] is kept
 
 

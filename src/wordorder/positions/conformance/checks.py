@@ -25,7 +25,7 @@ from .declarations import facts, hooks
 from .gradients import gradients
 from .options import options_act, variants
 from .setup import APART, CLOSE, CheckFailed, NotApplicable, Setup, require_equal
-from .shared_state import alone
+from .shared_state import unshared
 
 # Largest error of a 16-bit model, as a fraction of the output's standard deviation. Rounding
 # activations costs two layers 0.01; one wrong position costs 0.3.
@@ -161,7 +161,7 @@ def positions_alone(setup: Setup) -> None:
     require_equal(single, reference.read(x, different), "rows with different positions")
 
 
-def either_mode(setup: Setup) -> None:
+def training_mode(setup: Setup) -> None:
     """Training mode and evaluation mode give the same outputs."""
     reference, x = setup.reference_model(), setup.inputs(2, 40)
     expected = reference.read(x)
@@ -169,7 +169,7 @@ def either_mode(setup: Setup) -> None:
     require_equal(reference.read(x), expected, "40 tokens, after eval()", 0.0)
 
 
-def between(setup: Setup) -> None:
+def fractional(setup: Setup) -> None:
     """Fractional positions give finite outputs, or raise a PositionError."""
     x, halves = setup.inputs(1, 5), torch.arange(5)[None] / 2
     try:
@@ -221,7 +221,7 @@ def windowed(setup: Setup) -> None:
     require_equal(output, expected, "9 tokens with a window of 3, the first 2 replaced")
 
 
-def forgetful(setup: Setup) -> None:
+def stateless(setup: Setup) -> None:
     """Earlier inputs leave no trace: the same input always gives the same output."""
     reference, x = setup.reference_model(), setup.inputs(1, 5)
     expected = setup.reference_model().read(x)
@@ -236,7 +236,7 @@ def forgetful(setup: Setup) -> None:
         require_equal(reference.read(x), expected, f"5 tokens after {earlier}", 0.0)
 
 
-def side_by_side(setup: Setup) -> None:
+def independent(setup: Setup) -> None:
     """Instances with different options do not affect each other."""
     x, reference = setup.inputs(1, 9), setup.reference_model()
     expected, count = reference.read(x), 0
@@ -250,7 +250,7 @@ def side_by_side(setup: Setup) -> None:
         raise NotApplicable("no option has another valid value")
 
 
-def coarse(setup: Setup) -> None:
+def low_precision(setup: Setup) -> None:
     """In bfloat16 and float16 models, far positions are as exact as in float32.
 
     The limit for bfloat16 depends on the error of float16, because large scores amplify
@@ -291,7 +291,7 @@ def _error(setup: Setup, x: Tensor, positions: Tensor, dtype: torch.dtype, case:
     return float(torch.stack(errors).max() / expected.std())
 
 
-def placing(setup: Setup) -> None:
+def sampling(setup: Setup) -> None:
     """Training positions are ascending, and depend on the generator only."""
     position = setup.build()
     if "sample_positions" not in position.active_hooks():
@@ -322,19 +322,19 @@ CHECKS: dict[str, Callable[[Setup], str | None]] = {
     "masked": masked,
     "shifted": shifted,
     "positions alone": positions_alone,
-    "either mode": either_mode,
-    "between": between,
+    "training mode": training_mode,
+    "fractional": fractional,
     "pair by pair": pair_by_pair,
     "causal": blind_to_the_future,
     "windowed": windowed,
-    "forgetful": forgetful,
-    "side by side": side_by_side,
+    "stateless": stateless,
+    "independent": independent,
     "options act": options_act,
-    "alone": alone,
-    "coarse": coarse,
+    "unshared": unshared,
+    "low precision": low_precision,
     "movable": movable,
     "initialised": initialised,
     "gradients": gradients,
     "facts": facts,
-    "placing": placing,
+    "sampling": sampling,
 }

@@ -1,4 +1,4 @@
-"""The check `alone`: state that instances share must not change their outputs.
+"""The check `unshared`: state that instances share must not change their outputs.
 
 A table that a class, a module or a cached function keeps is shared by all instances in a
 process. If its key lacks an option, a shape or a dtype, the output of one instance depends on
@@ -53,7 +53,7 @@ class StateContainer:
     empty: Callable[[], Any]
 
 
-def alone(setup: Setup) -> None:
+def unshared(setup: Setup) -> None:
     """Instances with other options, shapes, lengths or dtypes leave no trace."""
     kinds = {find(part.name, setup.catalogue) for layer in setup.spec.layers for part in layer}
     containers = [container for kind in kinds for container in _containers(kind)]
@@ -246,4 +246,4 @@ def _is_foreign(value: Any) -> bool:
     return (getattr(value, "__module__", None) or "").partition(".")[0] in FOREIGN
 
 
-__all__ = ["alone"]
+__all__ = ["unshared"]
