@@ -153,7 +153,7 @@ def test_exports_are_named_in_one_line() -> None:
     default = "hf (Qwen3ForCausalLM), gguf (qwen3), onnx"
     assert exports(ModelConfig(), "bpe") == default
     assert exports(ModelConfig(), "characters") == "hf (Qwen3ForCausalLM), onnx"
-    assert "gguf (qwen3, if it has the tokenizer), onnx" in exports(ModelConfig(), "brought")
+    assert "gguf (qwen3, if it has the tokenizer), onnx" in exports(ModelConfig(), "custom")
     assert exports(ModelConfig(position="kerple"), "bpe") == "hf (own code), onnx"
     assert exports(ModelConfig(position="path"), "bpe") == "hf (own code)"
     assert exports(ModelConfig(position="alibi"), "bpe") == "hf (own code), onnx"

@@ -67,7 +67,7 @@ def test_a_bpe_that_is_not_quite_ours_is_tried(what: str, tmp_path: Path) -> Non
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(data), encoding="utf-8-sig")
     tokenizer = Tokenizer.load(path)
-    assert tokenizer.kind == "brought"
+    assert tokenizer.kind == "custom"
     assert not open_store(CORPUS, tokenizer).lossless
 
 
@@ -125,7 +125,7 @@ def test_a_byte_level_decoder_inside_a_sequence() -> None:
     backend.normalizer = normalizers.NFC()
     backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Fuse()])
     tokenizer, text = Tokenizer(backend), "the cat sát"
-    assert tokenizer.kind == "brought"
+    assert tokenizer.kind == "custom"
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
     assert tokenizer.token_bytes(np.array(ids)) == len(text.encode())

@@ -29,7 +29,7 @@ TOKENIZERS = {how: make_tokenizer(how, CORPUS, 280) for how in HOW}
 TEXT = st.text(st.sampled_from(ALPHABET))
 
 
-def brought() -> tokenizers.Tokenizer:
+def custom() -> tokenizers.Tokenizer:
     """SentencePiece's manner: a mark for blanks, bytes for what is unknown."""
     spelt = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b"]
     vocabulary = {piece: index for index, piece in enumerate(spelt)}
@@ -227,13 +227,13 @@ def test_unknown_character_is_named() -> None:
     )
 
 
-def test_brought_tokenizer(tmp_path: Path) -> None:
+def test_custom_tokenizer(tmp_path: Path) -> None:
     path = tmp_path / "theirs.json"
-    brought().save(str(path))
+    custom().save(str(path))
     tokenizer = make_tokenizer(str(path), CORPUS)
     text = "a b é a🙂"
     ids = tokenizer.encode(text)
-    assert tokenizer.kind == "brought"
+    assert tokenizer.kind == "custom"
     assert tokenizer.end_of_text == 2  # its own </s>, not a new one
     assert tokenizer.decode(ids) == text
     assert tokenizer.token_bytes(ids) == len(text.encode())
@@ -244,7 +244,7 @@ def test_brought_tokenizer(tmp_path: Path) -> None:
     assert not any("\ufffd" in piece for piece in streamed)
 
 
-def test_brought_byte_level_tokenizer_is_counted_by_bytes(tmp_path: Path) -> None:
+def test_custom_byte_level_tokenizer_is_counted_by_bytes(tmp_path: Path) -> None:
     TOKENIZERS["bpe"].save(tmp_path / "a.json")
     data = json.loads((tmp_path / "a.json").read_text())
     data["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [data["pre_tokenizer"]]}
@@ -257,7 +257,7 @@ def test_brought_byte_level_tokenizer_is_counted_by_bytes(tmp_path: Path) -> Non
     (tmp_path / "a.json").write_text(json.dumps(data))
     tokenizer = make_tokenizer(str(tmp_path / "a.json"), CORPUS)
     ids = tokenizer.encode("the 🙂 cat")
-    assert tokenizer.kind == "brought"
+    assert tokenizer.kind == "custom"
     assert tokenizer.token_bytes(np.array(ids)) == 12
     assert tokenizer.decode(ids) == "the 🙂 cat"  # the file's truncation is not taken over
 

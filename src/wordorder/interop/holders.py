@@ -228,14 +228,14 @@ KINDS = {
     "hf": HolderKind(
         "stock class of transformers",
         "rotary, also with several bases, none, a pattern of these, learned, sinusoidal and alibi",
-        ("bpe", "bytes", "characters", "brought"),
+        ("bpe", "bytes", "characters", "custom"),
     ),
     "gguf": HolderKind(
         "architecture of llama.cpp",
         "rotary (but scaling=dynamic, whose frequencies change with the text), none, a pattern of "
         "these two, learned, sinusoidal and alibi",
         ("bpe", "bytes"),
-        ("brought",),
+        ("custom",),
     ),
 }
 

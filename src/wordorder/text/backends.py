@@ -132,18 +132,18 @@ def sample(corpus: Corpus) -> Iterator[str]:
 
 
 def kind_of(backend: tokenizers.Tokenizer) -> str:
-    """Return which of our kinds a backend is; `brought` for any other."""
+    """Return which of our kinds a backend is; `custom` for any other."""
     data = json.loads(backend.to_str())
     model, before = data["model"], data["pre_tokenizer"] or {}
     ours = (data["decoder"] or {}).get("type") in ("ByteLevel", "Fuse") and all(
         token["special"] for token in data["added_tokens"]
     )
     if data["normalizer"] is not None or not ours:
-        return "brought"
+        return "custom"
     if model["type"] == "WordLevel" and before.get("pattern") == {"Regex": ANY_CHARACTER}:
         return "characters"
     if model["type"] != "BPE" or any(spelling not in model["vocab"] for spelling in SPELLINGS):
-        return "brought"
+        return "custom"
     split = [{"type": "Split", "pattern": {"Regex": PATTERN}}]
     if before.get("type") == "Sequence":
         *first, before = before["pretokenizers"]
@@ -154,4 +154,4 @@ def kind_of(backend: tokenizers.Tokenizer) -> str:
     in_order = [model["vocab"][spelling] for spelling in SPELLINGS] == list(range(256))
     if byte_level and in_order and not model["merges"] and not ours and not before["use_regex"]:
         return "bytes"
-    return "bpe" if byte_level and ours else "brought"
+    return "bpe" if byte_level and ours else "custom"

@@ -43,7 +43,7 @@ from wordorder.text.corpus import Corpus
 from wordorder.text.pieces import BETWEEN_GPT2_PARTS, BETWEEN_PARTS, LINE_STARTS, pieces
 from wordorder.text.round_trip import RoundTrip, round_trip
 from wordorder.text.special_tokens import END, ENDS, declared, special_ids
-from wordorder.text.tokenizer_file import KINDS, brought_backend, ending_backend
+from wordorder.text.tokenizer_file import KINDS, custom_backend, ending_backend
 
 # What each is fitted on. An alphabet is not fitted: it only says which characters occur.
 FITTED_ON = {
@@ -55,7 +55,7 @@ FITTED_ON = {
 PIECES_AT_ONCE = 16
 # A user's tokenizer may treat the start of a text specially, so that a cut can add a token.
 # Long pieces make that rare.
-BROUGHT_PIECE_CHARACTERS = 1 << 20
+CUSTOM_PIECE_CHARACTERS = 1 << 20
 BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")  # SentencePiece's spelling of a byte
 
 
@@ -68,7 +68,7 @@ class Tokenizer:
         beginning: the token that begins texts, where it is not the one that ends them.
 
     Attributes:
-        kind: bpe, bytes or characters; `brought` for a user's tokenizer.
+        kind: bpe, bytes or characters; `custom` for a user's tokenizer.
         vocabulary_size: number of token ids.
         roles: ids of the special tokens that an imported tokenizer declares, by the names of
             `special_tokens.ROLES`; empty for others.
@@ -144,7 +144,7 @@ class Tokenizer:
             return np.frombuffer(text.encode(), np.uint8).astype(np.uint32)
         if self.kind == "characters":
             return self._encode_characters(text)
-        size = BROUGHT_PIECE_CHARACTERS if self._cuts is LINE_STARTS else None
+        size = CUSTOM_PIECE_CHARACTERS if self._cuts is LINE_STARTS else None
         ids, cut = [np.empty(0, np.uint32)], pieces(text, self._cuts, size)
         while batch := list(islice(cut, PIECES_AT_ONCE)):
             try:
@@ -175,7 +175,7 @@ class Tokenizer:
 
     def round_trip(self, corpus: Corpus) -> RoundTrip:
         """Test, once, whether decoding restores a corpus; our own kinds are lossless."""
-        if self.kind != "brought":
+        if self.kind != "custom":
             return RoundTrip(0, 0, "")
         key = corpus.content_hash
         if key not in self._round_trips:
@@ -349,7 +349,7 @@ def make_tokenizer(
         added = mask + len(special_tokens)
         backend = bpe_backend(corpus, vocabulary_size - 1 - added, smallest=SMALLEST_BPE + added)
     elif how.endswith(".json") or os.sep in how or Path(how).exists():
-        backend = brought_backend(how)
+        backend = custom_backend(how)
     else:
         raise BadInput(
             f"unknown tokenizer {how!r}: use {', '.join(KINDS)}, or the path of a tokenizer.json",
@@ -362,10 +362,10 @@ def make_tokenizer(
     return Tokenizer(backend).with_special(special_tokens)
 
 
-def brought_tokenizer(path: str | Path) -> Tokenizer:
+def custom_tokenizer(path: str | Path) -> Tokenizer:
     """Return the tokenizer of a user's tokenizer.json, for text that a model is trained on.
 
     Raises:
         BadInput: the file is missing or damaged.
     """
-    return Tokenizer(brought_backend(path))
+    return Tokenizer(custom_backend(path))

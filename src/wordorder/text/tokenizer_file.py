@@ -57,7 +57,7 @@ def ending_backend(path: str | Path) -> tokenizers.Tokenizer:
     return backend
 
 
-def brought_backend(path: str | Path) -> tokenizers.Tokenizer:
+def custom_backend(path: str | Path) -> tokenizers.Tokenizer:
     """Return the backend in a user's file, whose text never spells the token that ends texts.
 
     The first token with a known name may be ordinary text, as HTML's `</s>` is beside `<eos>`:

@@ -11,7 +11,7 @@ from wordorder.text.load import MOST_STREAMED, PLAIN_FIELD
 from wordorder.text.sharded.folder import ShardedText, open_sharded
 from wordorder.text.split_notes import PARTS
 from wordorder.text.store import TokenStore
-from wordorder.text.tokenizer import Tokenizer, brought_tokenizer
+from wordorder.text.tokenizer import Tokenizer, custom_tokenizer
 from wordorder.text.tokenizer_file import KINDS
 from wordorder.text.user_text import printable
 from wordorder.training.config import TrainConfig
@@ -105,7 +105,7 @@ def stored_tokenizer(
             f"{config.tokenizer}: leave it out, or {remedy} {config.tokenizer}",
             code="training.store-other-kind",
         )
-    if brought_tokenizer(config.tokenizer).content_hash != text.tokenizer.content_hash:
+    if custom_tokenizer(config.tokenizer).content_hash != text.tokenizer.content_hash:
         raise BadInput(
             f"the store {place} was encoded by another tokenizer than {config.tokenizer}: leave "
             f"--tokenizer out, or {remedy} {config.tokenizer}",

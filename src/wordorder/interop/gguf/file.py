@@ -80,7 +80,7 @@ def _add_tokenizer(
 ) -> None:
     for key, value in tokenizer.metadata(own_tokenizer, vocabulary_size, algorithm).items():
         _add(writer, f"tokenizer.ggml.{key}", value)
-    if own_tokenizer.kind == "brought":
+    if own_tokenizer.kind == "custom":
         _add(writer, tokenizer.WHOLE, own_tokenizer.backend.to_str())
 
 
