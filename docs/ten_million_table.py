@@ -156,8 +156,9 @@ def with_interval(lines: dict[int, Line], name: str) -> str:
 
 
 def with_ends(change: Any) -> str:
-    """Return a change with the ends of its interval."""
-    return f"{change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+    """Return a change with the ends of its interval, which a single seed does not have."""
+    ends = "" if change.low is None else f" ({change.low:+.3f} to {change.high:+.3f})"
+    return f"{change.mean:+.3f}{ends}"
 
 
 def longer(lines: dict[int, Line], factor: int, reads_far: bool) -> str:
