@@ -142,6 +142,12 @@ def figures(name: str) -> list[str]:
             return [f"{tasks[t]['rotary']['last']['1x']['score']:.2f}" for t in ("copy", "reverse")]
         scores = (tasks["copy"][p]["last"]["2x"]["score"] for p in ("t5", "alibi", "rotary"))
         return [f"{score:.2f}" for score in scores]
+    if source == "evidence/claims-literature/claims.json":
+        claim = evidence(source)["claims"]["flip-flop-in-two-layers"]
+        assert claim["seeds_needed"] == 14
+        quantities = [quantity["mean"] for quantity in claim["quantities"].values()]
+        rotary, less_half = quantities[:2]
+        return [f"{rotary:.3f}", f"{rotary / 2 + less_half:.3f}"]
     if source == "evidence/claims-article.json":
         return ["alibi", "kerple", "fire", "sandwich", "dape", "mirror image"]
     return {"tracks-state": ["0.0001", "40.3%"], "no-sums-past-length": [".11"]}.get(name, [])

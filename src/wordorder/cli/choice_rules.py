@@ -157,6 +157,10 @@ REASONS: dict[str, Reason] = {
         "with rotary in 40.3%",
         "claim flip-flop",
     ),
+    "tracks-state-here": Reason(
+        "with two layers, rotary errs in 0.159 of reads here, and path in 0.000 (fourteen seeds)",
+        "evidence/claims-literature/claims.json",
+    ),
 }
 
 RULES: tuple[ChoiceRule, ...] = (
@@ -185,7 +189,7 @@ RULES: tuple[ChoiceRule, ...] = (
     ),
     ChoiceRule(
         "path",
-        ["tracks-state"],
+        ["tracks-state", "tracks-state-here"],
         {"task": ["state"], "load": ["no", "hf"], "reads": ["causal"]},
     ),
     ChoiceRule("rotary", ["mirror-images"], {"reads": ["bidirectional"]}),
