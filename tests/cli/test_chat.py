@@ -258,3 +258,23 @@ def test_eval_counts_answers_alone_and_says_so(
     assert main(["data", *data, "--tokenizer", "bytes"]) == 0
     assert "answer tokens" in capfd.readouterr().out
     assert Run.load(run).chat is not None
+
+
+def test_a_prompt_is_no_part_of_redirected_answers(
+    runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = iter(["hi"])
+
+    def ask(prompt: str = "") -> str:
+        print(prompt, end="")  # as `input` does where stdout is no terminal
+        try:
+            return next(typed)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("builtins.input", ask)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    assert chat(runs["chat"], "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["answer"]
+    assert err.count("> ") == 2

@@ -167,7 +167,7 @@ def test_a_search_is_continued_where_its_text_was_moved(
 
 def test_the_command_to_go_on_with_has_the_rates(searched: Callable[..., RateSearch]) -> None:
     found = searched(bowl(4.0))
-    typed = "--find-learning-rate --overwrite --learning-rate 0.01 --steps 1000"
+    typed = "--find_learning_rate --overwrite --learning-rate 0.01 --steps 1000"
     typed += " --matrix-learning-rate=0.02"
     assert find_learning_rate.next_command(found, typed.split()) == (
         "wordorder train --steps 1000 --learning-rate 0.04 --matrix-learning-rate 0.08"

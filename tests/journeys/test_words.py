@@ -106,6 +106,14 @@ def test_pictures_and_exports(here: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "<!-- queen -->" in Path("one.svg").read_text(encoding="utf-8")
 
 
+def test_an_analogy_without_any_other_word_is_drawn(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("three.txt").write_text("3 2\nking 1 0\nman 0 1\nwoman 1 1\n", encoding="utf-8")
+    shown = asked(capsys, "three.txt", "--analogy", "king", "man", "woman", "--picture", "t.svg")
+    assert "t.svg" in shown
+
+
 def test_a_runs_own_table(run: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = asked(capsys, run, "--analogy", "king", "man", "woman", "--expect", "queen")
     assert "rank of queen: " in shown
@@ -165,7 +173,7 @@ def test_a_table_is_trained_and_asked(here: Path, capsys: pytest.CaptureFixture[
         (["v.txt", "a b", "--sentences", "q.txt"], "--sentences needs a run"),
         (["broken.txt", "a"], "broken.txt, line 3: a word and 1 number, but line 1 announces 2"),
         (["v.txt", "--countt", "3"], "did you mean --count?"),
-        (["."], "is not a run: it has no file of one, such as config.json"),
+        (["."], "is not a run: it has none of a run's files, such as config.json"),
         (["train", "--data", "v.txt", "--out", "no/v.txt"], "the folder no does not exist"),
         (["train", "--data", "v.txt", "--out", "t.txt", "--epochs", "0"], "--epochs is 0"),
     ],

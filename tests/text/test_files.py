@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from wordorder.errors import BadInput
+from wordorder.text.large_files import text_lines
 from wordorder.text.load import load_corpus
 
 
@@ -267,3 +268,29 @@ def test_links_to_folders_are_not_followed_and_said(write: Write, tmp_path: Path
     assert [document.text for document in corpus.documents] == ["one"]
     (note,) = corpus.notes
     assert f"not followed: {tmp_path / 'books' / 'back'} and 1 more" in note
+
+
+def test_a_folder_that_cannot_be_listed_is_named(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("texts/a.txt", "some text")
+    write("texts/closed/b.txt", "more text")
+    scandir = os.scandir
+
+    def refusing(path: str) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    shown = message(tmp_path / "texts")
+    assert shown.startswith("text.folder-unreadable: cannot read ")
+    assert "closed (Permission denied): check its permissions" in shown
+
+
+def test_lines_are_those_of_split_wherever_blocks_end() -> None:
+    text = "\none\n\ntwo lines\nlast"
+    for size in range(1, len(text) + 1):
+        blocks = [text[start : start + size] for start in range(0, len(text), size)]
+        assert list(text_lines(blocks)) == text.split("\n")
+    assert list(text_lines([])) == [""]

@@ -270,3 +270,31 @@ def test_keys_that_are_not_of_one_object_are_no_repetition(write: Write) -> None
     data = r'{"text": "\"text\": {", "a": {"text": [1]}, "b": [{"text": 1}, {"text": 2}]}'
     assert len(texts(write("a.jsonl", f"{data}\n{data}"))) == 2
     assert texts(write("a.json", f"[{data}]")) == ['"text": {']
+
+
+@pytest.mark.parametrize("compression", ["snappy", "zstd", "none"])
+def test_a_damaged_page_is_named(tmp_path: Path, compression: str) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "a.parquet"
+    table = pyarrow.table({"text": [f"row {number} of words" for number in range(500)]})
+    parquet.write_table(table, path, compression=compression, use_dictionary=False)
+    data = bytearray(path.read_bytes())
+    data[4:20] = b"\xff" * 16
+    path.write_bytes(data)
+    with pytest.raises(BadInput, match=r"a\.parquet is not a complete Parquet file") as caught:
+        read(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_text_of_parquet_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    buffers = [
+        None,
+        pyarrow.py_buffer(bytes([0, 0, 0, 0, 4, 0, 0, 0])),
+        pyarrow.py_buffer(b"caf\xe9"),
+    ]
+    column = pyarrow.Array.from_buffers(pyarrow.string(), 1, buffers)
+    parquet.write_table(pyarrow.table({"text": column}), tmp_path / "a.parquet")
+    with pytest.raises(BadInput, match="not UTF-8 in rows 1 to 1024") as caught:
+        read(str(tmp_path / "a.parquet"))
+    assert caught.value.code == "text.parquet-not-utf8"

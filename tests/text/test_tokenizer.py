@@ -244,6 +244,19 @@ def test_custom_tokenizer(tmp_path: Path) -> None:
     assert not any("\ufffd" in piece for piece in streamed)
 
 
+def test_a_name_on_the_hub_needs_no_slash(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def downloaded(name: str, files: list[str]) -> Path:
+        asked.append(name)
+        raise BadInput("no network", code="text.hub-unreachable")
+
+    monkeypatch.setattr("wordorder.text.tokenizer_file.downloaded", downloaded)
+    with pytest.raises(BadInput, match="no network"):
+        make_tokenizer("hf:gpt2", CORPUS)
+    assert asked == ["hf:gpt2"]
+
+
 def test_custom_byte_level_tokenizer_is_counted_by_bytes(tmp_path: Path) -> None:
     TOKENIZERS["bpe"].save(tmp_path / "a.json")
     data = json.loads((tmp_path / "a.json").read_text())

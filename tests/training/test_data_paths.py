@@ -33,6 +33,16 @@ def test_paths_are_absolute_and_other_names_stay(
         os.close(write)
 
 
+def test_a_link_keeps_its_suffix(tmp_path: Path) -> None:
+    """As in the cache of the Hugging Face Hub, whose files have no suffix."""
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "5f3a9c").write_text('{"text": "a story"}\n')
+    (tmp_path / "train.jsonl").symlink_to(tmp_path / "blobs" / "5f3a9c")
+    assert whole_paths((str(tmp_path / "train.jsonl"),)) == (str(tmp_path / "train.jsonl"),)
+    (tmp_path / "folder").symlink_to(tmp_path / "blobs")
+    assert whole_paths((str(tmp_path / "folder"),)) == (str(tmp_path / "blobs"),)
+
+
 def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
     link = tmp_path / "loop.txt"
     link.symlink_to(link)

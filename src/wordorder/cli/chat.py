@@ -96,9 +96,13 @@ def _lines() -> Iterator[str]:
     if sys.stdin.isatty():
         with suppress(ImportError):  # on Windows
             import readline  # noqa: F401  # gives `input` line editing and a history
+        # Python writes a prompt to stdout, unless both are terminals.
+        shown = "> " if sys.stdout.isatty() else ""
         while True:
+            if not shown:
+                print("> ", end="", file=sys.stderr, flush=True)
             try:
-                yield input("> ")
+                yield input(shown)
             except EOFError:
                 print(file=sys.stderr)
                 return

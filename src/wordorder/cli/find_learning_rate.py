@@ -75,10 +75,11 @@ def next_command(found: RateSearch, arguments: list[str]) -> str:
     """Return the command that trains with the suggested rates."""
     rest, is_value = [], False
     for word in arguments:
-        if word in OF_THE_SEARCH:
-            continue
         name, equals, _ = word.partition("=")
-        is_rate = name.replace("_", "-") in RATES
+        name = name.replace("_", "-")
+        if name in OF_THE_SEARCH:
+            continue
+        is_rate = name in RATES
         if not is_rate and not is_value:
             rest.append(word)
         is_value = is_rate and not equals

@@ -23,7 +23,7 @@ from wordorder.text.sharded.folder import ShardedText, open_sharded
 from wordorder.text.sharded.prepare import Report, StoreConfig, prepare
 from wordorder.text.split_notes import PARTS, described
 from wordorder.text.tokenizer_file import KINDS
-from wordorder.text.user_text import user_path
+from wordorder.text.user_text import user_path, whole_path
 
 SECONDS_BETWEEN_LINES = 10.0  # without a terminal
 SAMPLE_TOKENS = 100
@@ -52,7 +52,7 @@ def prepare_store(
 
 def whole_tokenizer(name: str) -> str:
     """Return the absolute path of a tokenizer's file, or the name of a kind."""
-    return name if name in KINDS or not Path(name).exists() else str(Path(name).resolve())
+    return name if name in KINDS or not Path(name).exists() else str(whole_path(name))
 
 
 def describe_store(name: str | Path, *, as_json: bool) -> None:

@@ -109,7 +109,7 @@ def next_commands(run: Run) -> str:
 
 def _only_resume(arguments: list[str]) -> None:
     for word in arguments:
-        name = word.partition("=")[0]
+        name = word.partition("=")[0].replace("_", "-")
         if name.startswith("--") and name not in ALLOWED_WITH_RESUME:
             raise BadInput(
                 f"--resume uses the configuration of the run: leave out {name}, or start a new "

@@ -239,7 +239,8 @@ def _drawn(
     words, arrows = list(options.words), []
     if options.analogy:
         a, b, c = answers["analogy"]["words"]
-        arrows = [(b, a), (c, options.expect or answers["analogy"]["add"][0]["word"])]
+        ends = [options.expect, *(answer["word"] for answer in answers["analogy"]["add"])]
+        arrows = [(b, a), *((c, end) for end in list(filter(None, ends))[:1])]
     elif len(words) == 1:  # alone it would be a point: draw its neighbours too
         words += [near["word"] for near in answers["neighbours"][words[0]]]
     return words, arrows

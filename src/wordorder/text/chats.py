@@ -29,14 +29,15 @@ def documents_of(rows: Iterable[TableRow], column: Column) -> Iterator[Document]
         return
     rows = chain([first], rows)
     if (form := form_of(first.values, column.name)) is not None:
-        yield from _conversations(rows, form, column.name)
+        yield from _conversations(rows, form, column)
     else:
         yield from column.documents(rows)
 
 
-def _conversations(rows: Iterable[TableRow], form: ChatForm, field: str) -> Iterator[Document]:
+def _conversations(rows: Iterable[TableRow], form: ChatForm, column: Column) -> Iterator[Document]:
     for values, where in rows:
-        if (other := form_of(values, field)) != form:
+        column.rows += 1
+        if (other := form_of(values, column.name)) != form:
             fields = listed(values) if isinstance(values, Mapping) else type(values).__name__
             raise BadInput(
                 f"{where} has {other or fields}, but the rows before it have {form}: give every "

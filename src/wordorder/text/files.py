@@ -23,6 +23,7 @@ from wordorder.text.chats import documents_of
 from wordorder.text.compressed import compression_of, plain_name
 from wordorder.text.corpus import BUILT_IN, END_OF_TEXT, HUB_PREFIX, Document
 from wordorder.text.large_files import split_blocks, text_blocks, text_lines
+from wordorder.text.parquet import rows_of_parquet
 from wordorder.text.rows import (
     Column,
     TableRow,
@@ -30,7 +31,6 @@ from wordorder.text.rows import (
     rows_of_csv,
     rows_of_json,
     rows_of_jsonl,
-    rows_of_parquet,
 )
 from wordorder.text.sharded.folder import refuse_store
 from wordorder.text.user_text import OPEN_PIPES, decode, is_blank, printable, read_bytes, user_path
@@ -100,6 +100,8 @@ def documents_of_path(
             inside = _inside(path)
             documents = _documents_of_folder(path, inside, field, notes, streamed)
             return documents, any(_format(file) in TABLES for file in inside.files)
+    except BadInput:
+        raise
     except OSError:  # name too long, or no permission: read_bytes raises the error with its reason
         pass
     documents = _documents_of_file(path, field, notes, streamed, missing=_missing(name))
@@ -153,7 +155,7 @@ class Inside(NamedTuple):
 
 def _inside(folder: Path) -> Inside:
     found = Inside([], [], [], [])
-    for where, below, names in os.walk(folder):
+    for where, below, names in os.walk(folder, onerror=_cannot_list):
         folders = [Path(where, name) for name in below if not name.startswith(".")]
         below.clear()  # what stays in it is walked next
         for path in folders:
@@ -164,8 +166,19 @@ def _inside(folder: Path) -> Inside:
             else:
                 below.append(path.name)
         for path in (Path(where, name) for name in names if not name.startswith(".")):
-            (found.files if path.is_file() else found.others).append(path)
+            try:
+                (found.files if path.is_file() else found.others).append(path)
+            except PermissionError as error:
+                _cannot_list(error)
     return Inside(*map(sorted, found))
+
+
+def _cannot_list(error: OSError) -> None:
+    raise BadInput(
+        f"cannot read {printable(str(error.filename))} ({error.strerror}): check its permissions, "
+        "or take it out of the folder",
+        code="text.folder-unreadable",
+    ) from None
 
 
 def _documents_of_folder(

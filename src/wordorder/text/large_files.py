@@ -48,11 +48,16 @@ def text_blocks(path: Path) -> Iterator[str]:
 
 def text_lines(blocks: Iterable[str]) -> Iterator[str]:
     """Yield the lines of a text without their ends, as `text.split("\\n")` does."""
-    rest = ""
+    begun: list[str] = []  # parts of a line that goes on; joined once, however long it is
     for block in blocks:
-        *lines, rest = (rest + block).split("\n")
-        yield from lines
-    yield rest
+        first, *others = block.split("\n")
+        begun.append(first)
+        if others:
+            *whole, rest = others
+            yield "".join(begun)
+            yield from whole
+            begun = [rest]
+    yield "".join(begun)
 
 
 def split_blocks(blocks: Iterable[str], separator: re.Pattern[str]) -> Iterator[tuple[str, bool]]:

@@ -1,4 +1,4 @@
-"""Reads the text column of tables: .csv, .tsv, .json, .jsonl and .parquet.
+"""Reads the text column of tables: .csv, .tsv, .json and .jsonl; .parquet is in parquet.py.
 
 In every format a row is a mapping from column to value. Rows without text (null or whitespace) are
 skipped and counted. A missing column, or a value that is not text, raises an error that names the
@@ -14,7 +14,6 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from wordorder.errors import BadInput
@@ -26,7 +25,6 @@ from wordorder.text.user_text import is_blank
 
 LONGEST_FIELD = (1 << 31) - 1  # characters; the csv module's own limit is 131,072
 QUOTED = re.compile(r'"[^"]*"')
-ROWS_AT_ONCE = 1024  # of a Parquet file
 NAMED_DELIMITER = re.compile(r'"?sep=(.)"?\n')  # Excel's first line
 CONTENT = ("content", "value", "text")  # keys of the text in lists of chat messages
 
@@ -328,39 +326,6 @@ def _quotes_close(text: str, delimiter: str) -> bool:
         return False
     finally:
         csv.field_size_limit(before)
-
-
-def rows_of_parquet(opened: Path | io.BytesIO, source: str, column: str) -> Iterator[TableRow]:
-    """Yield the rows of a Parquet file with one column; with all columns if it is missing.
-
-    Raises:
-        BadInput: pyarrow is not installed, or the file is damaged.
-    """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise BadInput(
-            f'reading {source} needs the pyarrow package: pip install "wordorder[data]"',
-            code="text.pyarrow-missing",
-        ) from None
-    try:
-        table = pyarrow.parquet.ParquetFile(opened, pre_buffer=False)
-        names = table.schema_arrow.names
-        number = 0
-        # If the column is missing, the error lists the columns of the first row.
-        for batch in table.iter_batches(
-            ROWS_AT_ONCE, columns=[column] if column in names else None
-        ):
-            for values in batch.to_pylist():
-                number += 1
-                yield TableRow(values, f"{source}, row {number}")
-    except pyarrow.ArrowException as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(
-            f"{source} is not a complete Parquet file ({reason}): download it again",
-            code="text.damaged-parquet",
-        ) from None
 
 
 def _is_prose(value: Any) -> bool:

@@ -40,6 +40,7 @@ from wordorder.text.backends import (
     kind_of,
 )
 from wordorder.text.corpus import Corpus
+from wordorder.text.hub_files import is_on_hub
 from wordorder.text.pieces import BETWEEN_GPT2_PARTS, BETWEEN_PARTS, LINE_STARTS, pieces
 from wordorder.text.round_trip import RoundTrip, round_trip
 from wordorder.text.special_tokens import END, ENDS, declared, special_ids
@@ -348,11 +349,12 @@ def make_tokenizer(
     elif how == "bpe":
         added = mask + len(special_tokens)
         backend = bpe_backend(corpus, vocabulary_size - 1 - added, smallest=SMALLEST_BPE + added)
-    elif how.endswith(".json") or os.sep in how or Path(how).exists():
+    elif how.endswith(".json") or os.sep in how or is_on_hub(how) or Path(how).exists():
         backend = custom_backend(how)
     else:
         raise BadInput(
-            f"unknown tokenizer {how!r}: use {', '.join(KINDS)}, or the path of a tokenizer.json",
+            f"unknown tokenizer {how!r}: use {', '.join(KINDS)}, the path of a tokenizer.json, or "
+            "hf:NAME",
             code="text.unknown-tokenizer",
         )
     if how in KINDS:

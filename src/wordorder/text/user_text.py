@@ -55,6 +55,16 @@ FEW = 3  # this many invalid bytes are strays, however short the text
 CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f"))
 
 
+def whole_path(name: str | Path) -> Path:
+    """Return the absolute path of a file or folder.
+
+    A link to a file keeps its own name, whose suffix says how to read it: downloads of the Hugging
+    Face Hub link to files without one.
+    """
+    path = Path(name)
+    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+
+
 def read_text(name: str | Path, missing: str = "") -> str:
     """Return the text of a file, plain or compressed.
 

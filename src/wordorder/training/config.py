@@ -43,7 +43,7 @@ from wordorder.text.corpus import BUILT_IN, HUB_PREFIX
 from wordorder.text.data_names import mixture_of, weighted_name
 from wordorder.text.objective import Objective, TemplateName
 from wordorder.text.split import DevelopmentFraction, ValidationFraction, check_fractions
-from wordorder.text.user_text import OPEN_PIPES, named_folder
+from wordorder.text.user_text import OPEN_PIPES, named_folder, whole_path
 from wordorder.training.schedules import Schedule
 
 DEFAULT_SECONDS = 180.0
@@ -311,7 +311,7 @@ def _whole_path(text: str) -> str:
     named = name == BUILT_IN or name.startswith((HUB_PREFIX, *OPEN_PIPES))
     if named or not name or not Path(name).exists():  # "" is not the current folder
         return text
-    return str(Path(name).resolve()) + ("" if weight is None else f"={weight!r}")
+    return str(whole_path(name)) + ("" if weight is None else f"={weight!r}")
 
 
 def from_mapping(values: dict[str, Any], preset: str | None = None) -> TrainConfig:

@@ -63,9 +63,14 @@ def write_shard(task: ShardTask) -> None:
         (beside / SHARD).write_text(json.dumps(shard))
 
 
-@lru_cache(maxsize=1)
 def _tokenizer(folder: Path) -> Tokenizer:
-    return Tokenizer.load(folder / TOKENIZER)
+    return _parsed(folder / TOKENIZER, (folder / TOKENIZER).read_bytes())
+
+
+@lru_cache(maxsize=1)
+def _parsed(path: Path, contents: bytes) -> Tokenizer:
+    """Return the tokenizer in a file with these contents; another file may come to its place."""
+    return Tokenizer.load(path)
 
 
 class _Part:

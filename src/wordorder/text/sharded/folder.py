@@ -19,13 +19,14 @@ from __future__ import annotations
 import json
 import shlex
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wordorder.errors import BadInput
 from wordorder.text.sharded.array import ShardedArray
@@ -37,6 +38,23 @@ VERSION = 1  # increase it when this version cannot read older folders
 INDEX, SHARD, TOKENIZER = "wordorder-store.json", "shard.json", "tokenizer.json"
 PREPARING = "preparing"
 BLOCK_BYTES = 1 << 24
+
+
+def starts_of(
+    part: str, folders: Sequence[Path], counts: Sequence[Mapping[str, int]]
+) -> Iterator[NDArray[np.int64]]:
+    """Yield the index of each document's first token in a part, for one shard after another.
+
+    Args:
+        folders: of the shards.
+        counts: documents and tokens of the part in each.
+    """
+    begin = 0
+    for folder, count in zip(folders, counts, strict=True):
+        if count["documents"]:
+            sizes = np.fromfile(folder / f"{part}.sizes", "<u4")
+            yield (begin + np.cumsum(sizes, dtype=np.int64) - sizes).astype("<i8")
+            begin += count["tokens"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +104,7 @@ class ShardedText:
         return f"{self.index['content_hash']} {self.index['tokenizer']['content_hash']}"
 
     def verify(self) -> None:
-        """Read every shard and compare its checksums.
+        """Read every shard and compare its checksums, and what follows from the shards.
 
         Raises:
             BadInput: a file is missing or damaged.
@@ -95,6 +113,15 @@ class ShardedText:
             for name, checksum in shard["checksums"].items():
                 path = shard_folder(self.folder, number) / name
                 if not path.is_file() or checksum_of(path) != checksum:
+                    raise damaged(path, self.folder, "is damaged")
+        shards = self.index["shards"]
+        folders = [shard_folder(self.folder, number) for number in range(len(shards))]
+        for part, facts in self.index["parts"].items():
+            path = self.folder / f"{part}.starts"
+            self._check_size(path, 8 * facts["documents"])
+            expected = starts_of(part, folders, [shard["parts"][part] for shard in shards])
+            with path.open("rb") as file:
+                if any(file.read(starts.nbytes) != starts.tobytes() for starts in expected):
                     raise damaged(path, self.folder, "is damaged")
 
     def _array(self, part: str, what: str, dtype: str) -> ShardedArray:

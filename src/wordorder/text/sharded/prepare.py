@@ -43,6 +43,7 @@ from wordorder.text.sharded.folder import (
     TOKENIZER,
     VERSION,
     shard_folder,
+    starts_of,
 )
 from wordorder.text.sharded.scan import Scan, scan
 from wordorder.text.sharded.spool import Chunk
@@ -307,15 +308,9 @@ class _Preparation:
     def _write_starts(
         self, name: str, folders: Sequence[Path], counts: Sequence[Mapping[str, int]]
     ) -> None:
-        begin = 0
         with replacing(self.folder / f"{name}.starts") as beside, beside.open("wb") as file:
-            for folder, count in zip(folders, counts, strict=True):
-                if not count["documents"]:
-                    continue
-                sizes = np.fromfile(folder / f"{name}.sizes", "<u4")
-                ends = begin + np.cumsum(sizes, dtype=np.int64)
-                (ends - sizes).astype("<i8").tofile(file)
-                begin += count["tokens"]
+            for starts in starts_of(name, folders, counts):
+                starts.tofile(file)
 
 
 def _shown(value: Any) -> str:
