@@ -11,6 +11,7 @@ import pytest
 
 from wordorder.errors import BadInput
 from wordorder.experiments.comparison import Comparison
+from wordorder.experiments.continuation import without_changed
 from wordorder.experiments.report import read_summary
 
 MadeUp = tuple[Comparison, list[dict[str, Any]]]
@@ -40,3 +41,12 @@ def test_a_damaged_record_is_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "comparison.json").write_text(text, encoding="utf-8")
     with pytest.raises(BadInput, match=r"comparison\.json is damaged \(.*choose another --out"):
         Comparison.read(tmp_path)
+
+
+def test_an_embedding_with_other_code_is_timed_and_tuned_again(made_up: MadeUp) -> None:
+    costs = {"none": {"parameters": 1}, "mine.Mine": {"parameters": 2}}
+    tuned = {"none": 1.0, "mine.Mine": 2.0}
+    before = replace(made_up[0], costs=costs, tuned=tuned, code={"mine.Mine": "a"})
+    assert without_changed(before, {"mine.Mine": "a"}) == before
+    changed = without_changed(before, {"mine.Mine": "b"})
+    assert list(changed.costs) == list(changed.tuned or {}) == ["none"]

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 from small_config import TEXT, small_config
 
+from wordorder.evaluation.loss import evaluate
 from wordorder.experiments.calibration import as_job
-from wordorder.experiments.paired_run import train_and_measure
+from wordorder.experiments.paired_run import choice_of, train_and_measure
 from wordorder.training.compute import Compute
 from wordorder.training.metrics import read
+from wordorder.training.run import Run
+from wordorder.training.training_data import read_training_data
 
 MACHINE = asdict(Compute("cpu", 1))
 
@@ -53,3 +56,20 @@ def test_where_and_how_a_run_is_computed_does_not_make_it_another(folder: Path) 
     before = (folder / "metrics.jsonl").read_bytes()
     run(folder, threads=1, checkpoint_every=1, sample_prompt="a")
     assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_rate_for_a_mixture_is_chosen_by_all_of_its_parts(folder: Path) -> None:
+    """In the development losses of each part, weighted as in training."""
+    other = folder.parent / "other.txt"
+    other.write_text("Zweitens: other words. " * 60, encoding="utf-8")
+    data = (f"{folder.parent / 'my.txt'}=0.05", f"{other}=0.95")
+    run(folder, data=data, steps=4)
+    there = Run.load(folder)
+    chosen = choice_of(there)
+    parts = read_training_data(replace(small_config(Path(), folder), data=data)).parts
+    losses = [
+        part.weight * evaluate(there.model, part.data.development, context_length=16).loss_nats
+        for part in parts
+    ]
+    assert chosen == {"text": "development", "validation_loss": pytest.approx(sum(losses))}
+    assert len(losses) == 2

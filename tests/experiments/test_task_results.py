@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from wordorder.experiments.page import Table
+from wordorder.experiments.shares import share_interval
 from wordorder.experiments.task_report import for_terminal, task_table
 from wordorder.experiments.task_results import TaskResults, headline, task_results, verdict
 from wordorder.experiments.task_training import Protocol
@@ -252,3 +253,10 @@ def table_cells(table: Table) -> dict[tuple[str, str], list[str]]:
         position = first or position
         cells[position, checkpoint.strip()] = list(rest)
     return cells
+
+
+@pytest.mark.parametrize("rare", [(0, 0, 1 / 128), (0, 0, 0, 0, 1 / 256), (1, 1, 127 / 128)])
+def test_a_mean_is_in_its_interval(rare: tuple[float, ...]) -> None:
+    low, high = share_interval(rare, 256)
+    assert low <= sum(rare) / len(rare) <= high
+    assert low < 0.003 or high > 0.997  # ends are not cut off by the grid

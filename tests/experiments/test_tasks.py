@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,7 +97,7 @@ def test_what_is_done_is_reused_and_the_rest_goes_on(config: TasksConfig) -> Non
     damaged = folder / "runs/repeat/learned-seed0.json"
     damaged.write_text(damaged.read_text()[:50])
     _, show = run(config)
-    assert len(show.planned) == 2 and "2 of 4 runs are there already" in show.said
+    assert len(show.planned) == 2 and "2 of 4 runs are already finished" in show.said
     after = files(folder)
     assert without_seconds(after) == without_seconds(before)
     _, show = run(config)
@@ -278,6 +279,17 @@ def test_expected_seconds_count_every_run_that_is_left(
     monkeypatch.setattr(tasks, "time_some", timed)
     assert expected_seconds(many, 2, InThisProcess()) == pytest.approx(8 * 5.0)
     assert sum(calls) == 2  # none and learned, once each
+
+
+def test_every_run_takes_the_start_of_its_process(
+    config: TasksConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes timed for 5 of 7 seconds: each needs the other two to start."""
+    clock = iter([0.0, 7.0])
+    monkeypatch.setattr(tasks, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(tasks, "time_some", lambda job, tell: {"seconds": [5.0], "took": 5.0})
+    found = expected_seconds(replace(config, seeds=8).jobs(), 2, InThisProcess())
+    assert found == pytest.approx(8 * (2 + 5.0))
 
 
 def test_what_cannot_be_timed_does_not_stop_the_grid() -> None:

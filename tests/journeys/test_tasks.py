@@ -90,7 +90,7 @@ def test_a_grid_is_run_read_and_added_to(tmp_path: Path) -> None:
 
     more = run(*small, "--positions", "none", "learned", "alibi", "--json", cwd=tmp_path)
     assert more.returncode == 0, more.stderr
-    assert "2 of 3 runs are there already" in more.stderr
+    assert "2 of 3 runs are already finished" in more.stderr
     found = json.loads(more.stdout)
     assert [row["position"] for row in found["rows"][::2]] == ["none", "learned", "alibi"]
     assert found["folder"] == "t" and not found["failed"]
@@ -123,7 +123,7 @@ def test_a_stopped_grid_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path) -
 
     resumed = run(*words, "--out", "stopped", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    assert re.search(rf"{done} of 6 runs (is|are) there already", resumed.stderr)
+    assert re.search(rf"{done} of 6 runs (is|are) already finished", resumed.stderr)
     assert f"{6 - done}/{6 - done}  parity" in resumed.stderr
     straight = run(*words, "--out", "straight", cwd=tmp_path)
     assert straight.returncode == 0, straight.stderr

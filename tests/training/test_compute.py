@@ -136,6 +136,19 @@ def test_another_machine_is_refused_by_name(changes: dict[str, object], named: s
     compute.check_same(recorded(**changes), TrainConfig(), True)
 
 
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_without_its_device_a_run_goes_on_by_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    old = recorded(device=device, kernel="flex")
+    with pytest.raises(Refused, match=f"it ran on {device}, which is not available"):
+        compute.check_same(old, TrainConfig(), False)
+    here = compute.check_same(old, TrainConfig(), True)
+    assert (here.device, here.kernel) == ("cpu", "plain")  # flex has no gradients on a CPU
+
+
 @pytest.mark.parametrize(
     ("dtype", "slower", "warned"),
     [("bfloat16", 50.0, True), ("bfloat16", 1.0, False), ("float32", 50.0, False)],

@@ -123,7 +123,7 @@ def test_a_run_without_its_tokenizer_is_not_resumed(run: Path) -> None:
 def test_a_folder_without_a_file_of_a_run_is_not_one(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     for read in (wo.load, wo.resume):
-        with pytest.raises(BadInput, match="is not a run: it has no file of one") as caught:
+        with pytest.raises(BadInput, match="is not a run: it has none of a run") as caught:
             read(tmp_path)
         assert caught.value.code == "training.not-a-run"
         assert "--overwrite" not in str(caught.value)

@@ -93,6 +93,8 @@ def train_bilingual(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     assert isinstance(model, LanguageModel) and config.steps is not None
     model.initialise(config.seed)
     machine = Compute(**job["machine"])
+    if machine.device != "cpu":  # too small for a GPU
+        machine = Compute("cpu", torch.get_num_threads(), kernel="plain")
     use(model, machine)
     untrained = retrieval(model, languages)
     material: Any = languages

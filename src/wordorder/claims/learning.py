@@ -31,6 +31,7 @@ from wordorder.experiments.statistics import Interval
 MODELS = "Models of 4 layers and width 128, trained on 128 tokens at a time, on the same batches; "
 CLOSE = 0.02  # the losses of seeds of a model of 1 M parameters have a standard deviation of .015
 MORE = 2.0  # times the steps
+MOST_DOUBLINGS = 1000  # of tokens, beyond which no number is meant
 AT_LEAST = 1.1  # tokens that a model without positions needs, relative to rotary
 STILL_ABOVE = f"none after {AT_LEAST:g} times the tokens, minus rotary"
 MASKED = "none minus learned, masked token"
@@ -112,7 +113,7 @@ def _none_learns(plan: ClaimPlan, results: Results) -> Measurements:
 
 def _times(ratio: float) -> str:
     if ratio == math.inf:
-        return "an unknown number of tokens, because more tokens do not lower its loss"
+        return "an unknown number of tokens, because more tokens hardly lower its loss"
     beyond = ", by extrapolation" if ratio > MORE else ""
     return f"{ratio:.2f} times the tokens{beyond}"
 
@@ -133,11 +134,12 @@ def tokens_needed(usual: float, more: float, target: float) -> float:
         usual, more: the loss after the usual tokens and after twice as many.
 
     Returns:
-        Infinity if more tokens do not lower the loss.
+        Infinity if more tokens do not lower the loss, or hardly do.
     """
     if more >= usual:
         return math.inf if target < usual else 1.0
-    return float(MORE ** ((usual - target) / (usual - more)))
+    doublings = (usual - target) / (usual - more)
+    return math.inf if doublings > MOST_DOUBLINGS else float(MORE**doublings)
 
 
 def _close(plan: ClaimPlan, results: Results) -> Measurements:

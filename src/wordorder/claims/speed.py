@@ -91,17 +91,21 @@ def _step(kind: str, length: int, machine: Compute, rows: int = 0) -> Callable[[
     )
     model = make_model(config)
     model.initialise(0)
+    model.to(machine.device)
     use(model, machine)
     forward = compiled(model, machine)
     generator = torch.Generator().manual_seed(0)
     shape = (rows or TOKENS // length, length + 1)
     text = torch.randint(0, config.vocabulary_size, shape, generator=generator)
+    text = text.to(machine.device)
     optimizer = Optimizer(model, muon_dtype=torch.float32, use_muon=True, weight_decay=0.0)
 
     def step() -> None:
         optimizer.zero_gradients()
         forward(Batch(text[:, :-1], text[:, 1:])).mean().backward()
         optimizer.step(matrix_rate=RATE, rate=RATE)
+        if machine.device == "cuda":
+            torch.cuda.synchronize()
 
     return step
 

@@ -18,6 +18,7 @@ from wordorder.cli.runs_bar import RunsBar
 from wordorder.errors import BadInput
 from wordorder.experiments.cluster import launcher_of
 from wordorder.numerals import first_of
+from wordorder.text.data_names import mixture_of
 from wordorder.text.user_text import user_path
 from wordorder.training.config import seconds, whole_paths
 
@@ -97,6 +98,12 @@ def _plan(options: ClaimsOptions) -> ClaimPlan:
             f"--languages has {len(options.languages)} files: give two, with the same sentences "
             "line by line",
             code="cli.claims-languages",
+        )
+    if mixture_of(options.data):
+        raise BadInput(
+            f"claims train on one text, and --data {' '.join(options.data)} is a mixture: leave "
+            "out the weights",
+            code="cli.claims-mixture",
         )
     questions = (options.questions,) if options.questions else ()
     for name in (*options.languages, *options.words, *questions):

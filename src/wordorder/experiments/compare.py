@@ -37,6 +37,7 @@ from wordorder.experiments.continuation import (
     check_same_settings,
     check_same_text,
     check_timed,
+    without_changed,
 )
 from wordorder.experiments.folder import beginning, goes_on
 from wordorder.experiments.runner import Progress
@@ -195,6 +196,7 @@ def _compare(
         check_same_settings(folder, before, requested)
         check_same_text(folder, before, material.facts)
         check_same_code(folder, before, code)
+        before = without_changed(before, code)
         code = {**before.code, **code}
     train = with_vocabulary(config.train, material.tokenizer.vocabulary_size)
     config = replace(config, train=train)

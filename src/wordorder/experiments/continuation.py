@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,17 @@ def check_same_code(folder: Path, before: Comparison, code: Mapping[str, str]) -
                 f"again, with rm -r {shlex.quote(str(folder / runs))}*",
                 code="experiments.code-has-changed",
             )
+
+
+def without_changed(before: Comparison, code: Mapping[str, str]) -> Comparison:
+    """Return a record without the costs and learning rates of embeddings whose code has changed."""
+    changed = {position for position in code if before.code.get(position) != code[position]}
+
+    def kept(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {position: value for position, value in values.items() if position not in changed}
+
+    tuned = None if before.tuned is None else kept(before.tuned)
+    return replace(before, costs=kept(before.costs), tuned=tuned)
 
 
 def changes(before: Comparison | None, record: Comparison, processes: int) -> list[str]:

@@ -43,6 +43,7 @@ from wordorder.training.training_data import (
     read_training_data,
     tokenizer_of,
 )
+from wordorder.training.validation import validation_record
 
 MEASURES = "measures.json"
 CHOOSING = {"choose": True}  # `measure` of a run that only selects a learning rate
@@ -140,12 +141,14 @@ def choice_of(run: Run) -> dict[str, Any]:
     """Return the loss that selects a learning rate, and the text it was measured on.
 
     This is the development text if the split has one, so that the reported text selects nothing.
+    For a mixture it is the mean over its parts, weighted as in training.
     """
-    material = read_training_data(config_of(run.config), tokenizer_of(run.folder), run.chat)
-    store = choosing_text(material)
-    text = "validation" if store is material.validation else "development"
-    loss = _loss(run, material, store, loop.FINAL_VALIDATION_TOKENS)
-    return {"validation_loss": loss, "text": text}
+    config, model = config_of(run.config), run.model
+    material = read_training_data(config, tokenizer_of(run.folder), run.chat)
+    model.compute_dtype = DTYPES[run.config["machine"]["dtype"]]
+    most = loop.FINAL_VALIDATION_TOKENS
+    record = validation_record(model, config, material, most, final=False)
+    return {"validation_loss": record["validation_loss"], "text": record["text"]}
 
 
 def _in_detail(run: Run, material: TrainingData) -> dict[str, Any]:

@@ -44,10 +44,10 @@ def _interval(shares: tuple[float, ...], examples: int) -> tuple[float, float]:
         return 0.0, _all_alike(len(shares), examples, tail)
     if all(share == 1 for share in shares):
         return 1 - _all_alike(len(shares), examples, tail), 1.0
-    cumulative = np.cumsum(_posterior(shares, examples))
-    ends = (np.arange(MEANS) + 1) / MEANS
-    low, high = np.interp((tail, 1 - tail), cumulative, ends)
-    return float(low), float(high)
+    cumulative = np.concatenate([[0.0], np.cumsum(_posterior(shares, examples))])
+    low, high = np.interp((tail, 1 - tail), cumulative, np.arange(MEANS + 1) / MEANS)
+    mean = float(np.mean(shares))  # between two points of the grid it may be outside
+    return min(float(low), mean), max(float(high), mean)
 
 
 def _posterior(shares: tuple[float, ...], examples: int) -> NDArray[np.float64]:

@@ -261,11 +261,12 @@ def expected_seconds(
     outcomes = run_jobs(timings, at_once=processes, launcher=launcher)
     elapsed = time.perf_counter() - began
     seconds: dict[str, float] = {}
+    took = 0.0  # by the process that timed longest, of what all took together
     for share, outcome in zip(shares, outcomes, strict=True):
         if outcome.error is None:
             seconds |= zip(share, outcome.result["seconds"], strict=True)
-            elapsed = min(elapsed, max(0.0, elapsed - outcome.result["took"]))
-    start = elapsed  # startup time of a process
+            took = max(took, outcome.result["took"])
+    start = max(0.0, elapsed - took)  # startup time of a process
     return sum(start + seconds.get(_kind(job.settings), 0.0) for job in jobs) / processes
 
 

@@ -166,8 +166,9 @@ def check_same(
     """
     differs = []
     device = recorded.device
-    if device == "cuda" and not torch.cuda.is_available():
-        differs.append("it ran on cuda, which is not available")
+    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if device in available and not available[device]():
+        differs.append(f"it ran on {device}, which is not available")
         device = "cpu"
     if recorded.compile and device == "cpu" and not compiler_found():
         differs.append("it was compiled, but there is no C++ compiler")
@@ -188,7 +189,12 @@ def check_same(
     if others:
         warn_of_slow_dtype(here, say)
     can_compile = recorded.compile and (device != "cpu" or compiler_found())
-    return compute_with(here, compile=can_compile, torch=torch.__version__, ranks=ranks)
+    moved = device != recorded.device
+    # FlexAttention has no gradients on a CPU.
+    kernel = "plain" if moved and recorded.kernel == "flex" else recorded.kernel
+    return compute_with(
+        here, compile=can_compile, kernel=kernel, torch=torch.__version__, ranks=ranks
+    )
 
 
 def is_of_this_processor(compute: Compute) -> bool:

@@ -24,7 +24,11 @@ def weights_of(first: Run, model: TokenModel) -> dict[str, Tensor]:
     if added := model.config.vocabulary_size - first.model_config.vocabulary_size:
         expected, size = model.state_dict(), first.model_config.vocabulary_size
         for name, tensor in tensors.items():
-            if name in expected and len(tensor) == size and len(expected[name]) == size + added:
+            if (
+                tensor.shape[:1] == (size,)
+                and name in expected
+                and (len(expected[name]) == size + added)
+            ):
                 rows = tensor.mean(0, keepdim=True).expand(added, *tensor.shape[1:])
                 tensors[name] = torch.cat((tensor, rows.to(tensor.dtype)))
     if names := misfits(tensors, model):
