@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 from wordorder.batch import Batch
 from wordorder.errors import BadInput
-from wordorder.evaluation.position_probe import PositionProbe, hidden_states, position_probe
+from wordorder.evaluation.position_probe import (
+    PositionProbe,
+    _halves,
+    hidden_states,
+    position_probe,
+)
 from wordorder.model import ModelConfig, Recorder, make_model
 from wordorder.text.store import TokenStore
 
@@ -200,3 +205,11 @@ def test_too_little_text_is_refused() -> None:
     assert caught.value.code == "evaluation.too-little-text-for-positions" and "3 windows" in str(
         caught.value
     )
+
+
+def test_a_short_first_document_does_not_take_half_of_the_text() -> None:
+    tokens = np.arange(400, dtype=np.uint16) % 40
+    shared = {"bytes": 400, "end_of_text": 0, "vocabulary_size": 40, "lossless": True}
+    for starts, cut in (([0, 6], 200), ([0], 200), ([0, 170], 170), ([0, 6, 230, 390], 230)):
+        store = TokenStore(tokens=tokens, starts=np.array(starts), answers=None, **shared)
+        assert [len(part) for part in _halves(store)] == [cut, 400 - cut]

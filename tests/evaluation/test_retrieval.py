@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.evaluation.intervals import wilson
-from wordorder.evaluation.needles import KINDS, NAMES, haystack
+from wordorder.evaluation.needles import KINDS, NAMES, _alphabet, haystack
 from wordorder.evaluation.retrieval import check_kinds, example, interval_of, retrieval
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.text.corpus import Corpus, Document
@@ -225,7 +225,7 @@ def test_bad_input() -> None:
         retrieval(blind, store, own, "passkey", [200])
     assert caught.value.code == "evaluation.bidirectional"
     with pytest.raises(BadInput) as caught:
-        haystack(*text_of("characters", "abc " * 50))
+        haystack(*text_of("characters", "abc " * 50)).alphabet  # noqa: B018
     assert caught.value.code == "evaluation.too-few-letters"
 
 
@@ -233,3 +233,28 @@ def test_wilson() -> None:
     low, high = wilson(0.0, 8)
     assert low == 0.0 and high == pytest.approx(0.3244, abs=1e-3)
     assert wilson(0.5, 10**6) == pytest.approx((0.499, 0.501), abs=1e-4)
+
+
+def test_without_letters_keys_cannot_be_and_recall_can() -> None:
+    """A fine-tuned run must not end without its measurements."""
+    text = "".join(np.random.default_rng(1).choice(list("абвгдежзиклмно "), 4000))
+    store, own = text_of("characters", text)
+    model = Copier(own.vocabulary_size)
+    (passkey,) = retrieval(model, store, own, "passkey", [200], [0.5], examples=2)
+    assert passkey.cannot is not None and "single letters" in passkey.cannot
+    (found,) = retrieval(model, store, own, "recall", [20], [0.5], examples=2)
+    assert found.cannot is None
+
+
+def test_letters_of_keys_are_single_letters() -> None:
+    class Words:
+        """Encodes no digit as one token, and has words among its tokens."""
+
+        def encode(self, text: str) -> list[int]:
+            return [0, 0]
+
+        def decode(self, ids: list[int]) -> str:
+            return ["ab", "", *"stuvwxyzab", "no"][ids[0]]
+
+    alphabet = _alphabet(Words(), np.arange(13))  # type: ignore[arg-type]
+    assert alphabet.tolist() == list(range(2, 12))

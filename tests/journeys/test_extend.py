@@ -194,6 +194,7 @@ def test_tables_are_stretched_and_biases_need_nothing(
         ("rotary", "--to is missing"),
         ("rotary --to 16", "--to 16 is 16 tokens, not above the run's trained length of 16"),
         ("rotary --to 0.5x", "not above the run's trained length"),
+        (f"rotary --to {'9' * 400}x", "is not a length: give a factor such as 4x"),
         ("rotary --to far", "--to far is not a length: give a factor such as 4x"),
         ("alibi --to 4x --method yarn", "yarn applies to rotary, and the run has alibi: choose"),
         ("rotary --to 4x --method yarm", "unknown method 'yarm': choose from auto, unchanged"),

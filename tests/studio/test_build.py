@@ -327,3 +327,11 @@ def test_the_help_names_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["studio", "--help"])
     assert "--folder" in capsys.readouterr().out
+
+
+def test_a_step_that_could_not_be_timed_is_timed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = iter([None, speed.StepTime(0.5, "timed")])
+    monkeypatch.setattr(speed, "_in_process", lambda *_: next(steps))
+    speeds, order = speed.Speeds(), TrainOrder()
+    assert speeds.measure(order) is None
+    assert speeds.measure(order) == speeds.known(order) == speed.StepTime(0.5, "timed")

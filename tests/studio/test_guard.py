@@ -147,3 +147,11 @@ def test_nothing_on_the_page_parses_html() -> None:
         assert not any(forbidden in script for script in scripts), forbidden
     page = (STATIC / "index.html").read_text(encoding="utf-8")
     assert "http" not in page.replace("http-equiv", "") and "style=" not in page
+
+
+@pytest.mark.parametrize("other", ['prefs={"a":1}', "foo[bar]=1", "a/b=1", "x=caf\u00e9"])
+def test_cookies_of_other_servers_do_no_harm(runs: OpenRuns, other: str) -> None:
+    app = create_app(runs, token="secret", names=("box",))
+    with TestClient(app, base_url="http://box:8321", follow_redirects=False) as client:
+        cookies = f"{other}; wordorder-studio=secret".encode("latin-1")
+        assert client.get("/", headers={b"cookie": cookies}).status_code == 200

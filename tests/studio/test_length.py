@@ -101,3 +101,11 @@ def test_a_text_is_read_as_it_was_measured(ask: Ask, runs: OpenRuns) -> None:
     assert written == runs.run("rotary").tokenizer.decode(windows.tokens[2, -32:].tolist())
     short = ask("/api/length/text", **{**question, "context_length": 16})
     assert len(short["before"]) <= 16 and short["loss_nats"] != answer["loss_nats"]
+
+
+def test_where_eval_cannot_read_whole_windows_it_is_python_that_is_shown(
+    client: TestClient,
+) -> None:
+    curve = losses(client, run="learned", factor="4")[-1]["result"]
+    assert any(point["cannot"] for point in curve["points"])
+    assert "context_losses" in curve["command"]

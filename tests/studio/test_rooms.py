@@ -69,6 +69,20 @@ def test_an_embedding_sees_order_in_layer_one_and_the_mask_in_layer_two(
     assert all(at["after"] == at["after_off"] for at in causal["by_layer"])
 
 
+def test_sentences_begin_and_end_with_their_own_tokens(
+    ask: Ask, runs: OpenRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of Llama 2, which begin with <s> and end with </s>."""
+    run = runs.run("rotary")
+    monkeypatch.setattr(run.tokenizer, "beginning_of_text", 65)
+    answer = ask("/api/order/compare", run="rotary", text="one two three")
+    readings = explain(run.model, run.tokenizer, "one two three").readings
+    ids = [list(reading.ids) for reading in readings]
+    end = run.tokenizer.end_of_text
+    first, second = log_probabilities(run.model, ids, end, beginning=65).tolist()
+    assert answer["difference_nats"] == pytest.approx(first - second)
+
+
 def test_a_layer_alone_is_switched_off(ask: Ask) -> None:
     answer = ask("/api/order/compare", position="rotary", causal=False, text="a b c", without=[0])
     assert answer["sees_from"] == 2 and not answer["note"]

@@ -9,6 +9,8 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from wordorder.studio import detached, workshop
 from wordorder.studio.application import create_app
 from wordorder.studio.opened import OpenRuns
 from wordorder.studio.workshop import Workshop
+from wordorder.training.run import Run
 
 LOCAL = "http://127.0.0.1:8321"
 TEXT = "the cat sees a dog. " * 80
@@ -168,3 +171,36 @@ def test_other_errors_of_a_file_are_messages_and_those_of_the_code_are_not(
     fails(TimeoutError())
     with pytest.raises(TimeoutError):
         client.post("/api/build/start", json={**SIZES, "name": "one"})
+
+
+def test_a_run_that_several_pages_find_at_once_is_listed_once(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, load = OpenRuns([]), Run.load
+
+    def slowly(folder: Path) -> Run:
+        run = load(folder)
+        time.sleep(0.05)
+        return run
+
+    monkeypatch.setattr(Run, "load", slowly)
+    threads = [threading.Thread(target=runs.update, args=(folders["rotary"],)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [name for name, _ in runs] == ["rotary"]
+
+
+def test_a_measurement_of_weights_that_changed_meanwhile_is_not_kept(
+    folders: dict[str, Path],
+) -> None:
+    runs = OpenRuns([folders["rotary"]])
+
+    def measure(runs: OpenRuns, name: str) -> str:
+        runs.update(folders["rotary"])  # a checkpoint is written while this measures
+        return "old"
+
+    assert runs.once("rotary", "loss", measure) == "old"
+    assert runs.once("rotary", "loss", lambda *_: "new") == "new"
+    assert runs.once("rotary", "loss", lambda *_: "newer") == "new"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 import torch
 from mechanisms import each
+from random_weights import random_model
 from torch import Tensor, nn
 
 from wordorder.errors import BadInput
@@ -375,3 +377,14 @@ def test_each_text_runs_once_alone_and_once_with_the_mark(
         )
         explained(model, tokenizer)
         assert len(runs) == 4
+
+
+@pytest.mark.parametrize("part", [{"attention_softcap": 5.0}, {"attention_sinks": True}])
+@torch.no_grad()
+def test_what_belongs_to_the_model_is_not_the_embeddings(part: dict[str, Any]) -> None:
+    """Without an embedding, scores and weights with it and without it are the same."""
+    model = random_model(40, position="none/rotary", layers=2, **part)
+    head = attention_head(model, [1, 5, 9, 2], 0)
+    assert head.scores is not None
+    torch.testing.assert_close(head.scores_without, head.scores, **CLOSE)
+    torch.testing.assert_close(head.weights_without, head.weights, **CLOSE)

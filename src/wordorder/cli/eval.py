@@ -204,6 +204,8 @@ def _check_room(
         try:
             example(hay, kind, max(lengths), 0.0, options.seed, 0)
         except BadInput as error:
+            if error.code != "evaluation.example-too-short":
+                raise
             raise BadInput(
                 f"--retrieval {kind}: {error}; set longer texts with --lengths",
                 code="cli.eval-retrieval-too-short",

@@ -18,6 +18,7 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -58,14 +59,21 @@ class Haystack:
     Args:
         store: the real text that surrounds keys.
         tokenizer: encodes the sentences.
-        alphabet: (10,) int64, the symbols of keys.
         common: token ids of the store, the most frequent first.
     """
 
     store: TokenStore
     tokenizer: Tokenizer
-    alphabet: Tokens
     common: Tokens
+
+    @cached_property
+    def alphabet(self) -> Tokens:
+        """The symbols of keys, (10,) int64; recall does without them.
+
+        Raises:
+            BadInput: the tokenizer has fewer than ten single letters.
+        """
+        return _alphabet(self.tokenizer, self.common)
 
     def encode(self, text: str) -> Tokens:
         return np.array(self.tokenizer.encode(text), dtype=np.int64)
@@ -80,15 +88,11 @@ class Haystack:
 
 
 def haystack(store: TokenStore, tokenizer: Tokenizer) -> Haystack:
-    """Return the material for examples.
-
-    Raises:
-        BadInput: the tokenizer has fewer than ten single letters.
-    """
+    """Return the material for examples."""
     counts = np.bincount(store.tokens, minlength=store.vocabulary_size)
     counts[store.end_of_text] = 0
     common = np.argsort(-counts, kind="stable")[: int((counts > 0).sum())].astype(np.int64)
-    return Haystack(store, tokenizer, _alphabet(tokenizer, common), common)
+    return Haystack(store, tokenizer, common)
 
 
 def _alphabet(tokenizer: Tokenizer, common: Tokens) -> Tokens:
@@ -99,7 +103,7 @@ def _alphabet(tokenizer: Tokenizer, common: Tokens) -> Tokens:
         digits = []
     if digits and all(len(tokens) == 1 for tokens in digits):
         return np.array(digits, dtype=np.int64)[:, 0]
-    letters = [i for i in common if tokenizer.decode([int(i)]) in string.ascii_letters]
+    letters = [i for i in common if tokenizer.decode([int(i)]) in {*string.ascii_letters}]
     if len(letters) < SYMBOLS:
         raise BadInput(
             f"the tokenizer has {len(letters)} tokens that are single letters, and keys need "

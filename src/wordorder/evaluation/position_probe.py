@@ -152,10 +152,10 @@ def hidden_states(model: TokenModel, tokens: Tensor, indices: slice = slice(None
 def _halves(store: TokenStore) -> tuple[TokenStore, TokenStore]:
     """Return the halves of a text, cut at the document boundary nearest its middle.
 
-    A single document is cut in the middle.
+    If that boundary is in the first or last quarter, a document is cut in the middle of the text.
     """
-    starts = store.starts[1:]
     cut = len(store) // 2
+    starts = store.starts[np.abs(store.starts - cut) < len(store) / 4]
     if len(starts):
         cut = int(starts[np.abs(starts - cut).argmin()])
 

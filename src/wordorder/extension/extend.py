@@ -135,7 +135,7 @@ def target_length(to: str, trained: int) -> int:
     Raises:
         BadInput: another format, or a length not above the trained one.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)x|(\d+)", to.strip())
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)x|(\d{1,12})", to.strip())
     if match is None:
         raise BadInput(
             f"--to {to} is not a length: give a factor such as 4x, or tokens such as 8192",

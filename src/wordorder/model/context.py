@@ -23,6 +23,7 @@ class AttentionRecord(NamedTuple):
             head_dim), before the embedding transforms them; without cached keys.
         problem: the kernel's input; its queries and keys are transformed.
         attended: (batch, heads, query, head_dim), the kernel's output.
+        softcap: the cap of attention scores, which is part of `problem.score`; 0: none.
     """
 
     layer: int
@@ -30,6 +31,7 @@ class AttentionRecord(NamedTuple):
     raw_keys: Tensor
     problem: AttentionProblem
     attended: Tensor
+    softcap: float
 
     def weights(self) -> tuple[Tensor, Tensor]:
         """Return the attention weights, and the value-independent part of the output.
@@ -177,7 +179,8 @@ class LayerContext(NamedTuple):
         )
         attended = attention(problem)
         if self.recorder is not None:
-            record = AttentionRecord(self.layer, raw_queries, raw_keys, problem, attended)
+            raw = raw_queries, raw_keys
+            record = AttentionRecord(self.layer, *raw, problem, attended, self.softcap)
             self.recorder.attention(record)
         return attended
 

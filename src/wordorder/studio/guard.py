@@ -11,10 +11,10 @@ import hmac
 import ipaddress
 import socket
 from collections.abc import Iterable
-from http.cookies import SimpleCookie
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -106,8 +106,9 @@ class Guard:
             moved = RedirectResponse(f"/?{rest}" if rest else "/", 303)
             moved.set_cookie(COOKIE, self.token, httponly=True, samesite="strict")
             return moved
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        if cookie and hmac.compare_digest(cookie.value.encode(), self.token.encode()):
+        # Cookies of all servers on this machine arrive, also ones that http.cookies cannot read.
+        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        if hmac.compare_digest(cookie.encode(), self.token.encode()):
             return None
         return _refused("the token is missing: open the URL that wordorder studio printed", 401)
 

@@ -46,7 +46,7 @@ class OpenRuns:
 
     def __init__(self, folders: Sequence[str | Path]) -> None:
         self.computing, self.measuring = threading.Lock(), threading.Lock()
-        self._loading = threading.Lock()
+        self._loading, self._changing = threading.Lock(), threading.Lock()
         self._runs: dict[str, Run] = {}
         self._measured: dict[tuple[str, str], Any] = {}
         for folder in folders:
@@ -73,14 +73,16 @@ class OpenRuns:
     def update(self, folder: Path) -> None:
         """Open a run, or open it again because its weights have changed."""
         own = folder.resolve()
-        name = next((name for name, run in self if run.folder.resolve() == own), None)
-        if name is None:
-            self.add(folder)
-            return
-        run = Run.load(folder)
-        with self._loading:
-            self._runs[name] = run
-            self._measured = {key: kept for key, kept in self._measured.items() if key[0] != name}
+        with self._changing:  # several pages look for changes at once
+            name = next((name for name, run in self if run.folder.resolve() == own), None)
+            if name is None:
+                self.add(folder)
+                return
+            run = Run.load(folder)
+            with self._loading:
+                self._runs[name] = run
+                known = self._measured.items()
+                self._measured = {key: kept for key, kept in known if key[0] != name}
 
     def __iter__(self) -> Iterator[tuple[str, Run]]:
         return iter(list(self._runs.items()))  # others may be opened meanwhile
@@ -127,12 +129,19 @@ class OpenRuns:
     def once(
         self, name: str, measurement: str, measure: Callable[[OpenRuns, str], Measured]
     ) -> Measured:
-        """Return a measurement of a run, made at the first request and kept."""
-        key = (name, measurement)
-        if key not in self._measured:
-            self._measured[key] = measure(self, name)
-        kept: Measured = self._measured[key]
-        return kept
+        """Return a measurement of a run, made at the first request and kept.
+
+        One of weights that change meanwhile is returned and not kept.
+        """
+        key, run = (name, measurement), self._runs.get(name)
+        known: dict[tuple[str, str], Measured] = self._measured
+        if key in known:
+            return known[key]
+        result = measure(self, name)
+        with self._loading:
+            if self._runs.get(name) is run:
+                self._measured[key] = result
+        return result
 
     def text(self, name: str) -> tuple[str, TokenStore]:
         """Return the name and the tokens of a run's validation text, read once."""

@@ -67,7 +67,7 @@ class Speeds:
     """The measured steps, by size and embedding."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str, str], StepTime | None] = {}
+        self._known: dict[tuple[str, str, str], StepTime] = {}
         self._measuring = threading.Lock()
         self._newest: tuple[str, str, str] | None = None
 
@@ -82,8 +82,9 @@ class Speeds:
         """
         self._newest = key = _key(order)
         with self._measuring:
-            if key not in self._known and self._newest == key:
-                self._known[key] = _in_process(*key)
+            is_wanted = key not in self._known and self._newest == key
+            if is_wanted and (step := _in_process(*key)) is not None:  # otherwise tried again
+                self._known[key] = step
         return self._known.get(key)
 
 

@@ -207,6 +207,8 @@ def _head_of(record: AttentionRecord, head: int) -> AttentionHead:
         raw_queries.shape[1] // record.raw_keys.shape[1], 1
     )
     without = raw_queries @ raw_keys.mT * problem.scale
+    if record.softcap:  # part of the model, not of the embedding
+        without = record.softcap * torch.tanh(without / record.softcap)
     scores = None
     if problem.position.whole_row is None:
         scores = problem.queries @ problem.keys.mT * problem.scale
@@ -216,6 +218,10 @@ def _head_of(record: AttentionRecord, head: int) -> AttentionHead:
             scores = scores + problem.bias.of()
     may_attend = problem.mask.may_attend()
     visible_without = without.masked_fill(~may_attend, float("-inf"))
+    if problem.sinks is not None:
+        sinks = problem.sinks[:, None, None].expand(*without.shape[:-1], 1)
+        visible_without = torch.cat((visible_without, sinks.to(without.dtype)), -1)
+    weights_without = visible_without.softmax(-1)[..., : without.shape[-1]]
     return AttentionHead(
         layer=record.layer,
         head=head,
@@ -227,6 +233,6 @@ def _head_of(record: AttentionRecord, head: int) -> AttentionHead:
         placed_keys=problem.keys[0, head],
         scores_without=without[0, head],
         scores=None if scores is None else scores[0, head],
-        weights_without=visible_without.softmax(-1)[0, head],
+        weights_without=weights_without[0, head],
         weights=record.weights()[0][0, head],
     )

@@ -21,7 +21,6 @@ from wordorder.words.explanation import spelling
 router = APIRouter()
 
 SMALL = 24  # rows and columns of a map in the overview
-WINDOWS = 16  # of the validation text: the mean of a head varies little between windows
 
 IN_PYTHON = """\
 from wordorder.training.run import Run
@@ -123,9 +122,7 @@ def _measured(runs: OpenRuns, name: str) -> MassAnswer:
             code="studio.bidirectional",
         )
     text, store = runs.text(name)
-    measured = attention_mass(
-        model, store, trained_length=model.config.trained_length, windows=WINDOWS
-    )
+    measured = attention_mass(model, store, trained_length=model.config.trained_length)
     return MassAnswer(
         **asdict(measured), text=text, command=command("probe", run.folder, "--only", "attention")
     )

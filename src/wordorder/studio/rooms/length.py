@@ -193,7 +193,8 @@ def _curve(asked: LengthQuestion, runs: OpenRuns, progress: Callable[[float], No
     size = windows.target_bytes(run.tokenizer.bytes_per_token) if store.lossless else 0
     points = [_point(each, size / result.targets) for each in result.lengths]
     ran = command("eval", run.folder, "--context", "--length", lengths[-1])
-    if asked.method:
+    # The command reads whole windows too, which a table of positions or conversations may not have.
+    if asked.method or run.chat is not None or any(each.cannot for each in result.lengths):
         ran = _python(asked, runs, contexts) + CURVE.format(lengths=lengths, trained=trained)
     return Curve(
         run=asked.run,

@@ -123,7 +123,8 @@ def compare_orders(asked: OrderQuestion, runs: Runs) -> OrderAnswer:
         difference = None
         if asked.run is not None and not fills_in:
             ids = [list(reading.ids) for reading in explained.readings]
-            first, second = log_probabilities(changed, ids, tokenizer.beginning_of_text).tolist()
+            end, opening = tokenizer.end_of_text, tokenizer.beginning_of_text
+            first, second = log_probabilities(changed, ids, end, beginning=opening).tolist()
             difference = first - second
     return _answer(asked, runs, explained, off, difference, note)
 

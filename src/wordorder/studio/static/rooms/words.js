@@ -101,6 +101,7 @@ function makeAnalogy({ run, value, signal }) {
 
 function verdict({ words: [a, b, c], expected, methods: [add, mul], table }) {
   const question = `${a} − ${b} + ${c}`;
+  if (!add.nearest.length) return "The table has no word beside these three.";
   if (!expected) return `${question} lands nearest to “${add.nearest[0].word}”.`;
   const { left_out: rank, included } = add.ranks;
   const hit = rank === 1 ? `${question} lands at “${expected}”.` : `${question} lands nearest to “${add.nearest[0].word}”; “${expected}” is number ${rank.toLocaleString("en")} of ${table.toLocaleString("en")}.`;
