@@ -81,14 +81,14 @@ def test_auto_tries_everything_and_takes_the_best(
     assert config["model"]["trained_length"] == 64
     position = config["model"]["position"]
     by_base = position.startswith("rotary") and "scaling" not in position
-    assert ("with 8 turning pairs prefers like keys" in printed) == by_base
+    assert ("with 8 rotated pairs favours similar keys" in printed) == by_base
     # What it carries is used where it writes on past the old length.
     assert main(["generate", str(out), "the dog", "--max-tokens", "40", "--seed", "1"]) == 0
 
 
 def test_what_the_base_of_the_trained_length_bounds_is_said() -> None:
     short = ModelConfig(position="rotary", width=32, heads=2, trained_length=16)
-    assert _bound(short).startswith("Base 312.5 with 8 turning pairs prefers like keys up to ")
+    assert _bound(short).startswith("Base 312.5 with 8 rotated pairs favours similar keys up to ")
     for position in ("alibi", "rotary:scaling=linear,factor=4"):
         assert _bound(replace(short, position=position)) is None
 
