@@ -10,11 +10,14 @@ import pytest
 from exported_runs import write_run
 
 from wordorder.interop.export import Export, export
+from wordorder.interop.gguf.export import opens_texts
+from wordorder.interop.gguf.llama_cpp import LlamaVocabulary
 from wordorder.interop.huggingface.import_folder import import_folder
 from wordorder.interop.targets import TARGETS
 from wordorder.text.backends import ENDS_OF_TEXT, add_special, byte_backend
 from wordorder.text.chat_template import ChatML, JinjaTemplate, Plain, recorded_template
 from wordorder.text.corpus import Turn
+from wordorder.text.special_tokens import declare
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.training.run import Run
 
@@ -164,3 +167,19 @@ def test_llama_cpp_writes_as_many_tokens_as_training(tmp_path: Path, name: str) 
     answer = server.handle_chat_completions({"messages": messages, "max_tokens": 1})
     ids, _ = template.encode(turns, run.tokenizer, answering=True)
     assert answer["usage"]["prompt_tokens"] == len(ids) + 1
+    assert opens_texts(run)
+
+
+def test_llama_cpp_puts_nothing_before_conversations_of_an_import(tmp_path: Path) -> None:
+    """Where its own tokenizer puts nothing before a text, as Qwen's."""
+    record = JinjaTemplate(SOURCE, ("<|endoftext|>", "<|im_start|>", "<|im_end|>"), VARIABLES)
+    run = chat_run(tmp_path / "run", record.record(), **{"import": {"from": "somewhere"}})
+    declare(run.tokenizer.backend, {"eos_token": [IM_END], "end_of_text": [IM_END]})
+    run.tokenizer.save(run.folder / "tokenizer.json")
+    run = Run.load(run.folder)
+    assert not opens_texts(run)
+    result = export(run, TARGETS["gguf"])
+    assert any("puts no token before a text" in note for note in result.written.notes)
+    with LlamaVocabulary(result.folder / "model-f32.gguf") as theirs:
+        assert not theirs.adds_start
+        assert theirs.tokenize("a", start=True) == [97]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,12 +15,15 @@ from safetensors.torch import load_file
 
 from wordorder.cli.main import main
 from wordorder.errors import BadInput, Refused
+from wordorder.interop import tokenizer_files, verify
 from wordorder.interop import rotary_layout as layout
-from wordorder.interop import tokenizer_files
 from wordorder.interop.comparison import TOLERANCE, LogitComparison
 from wordorder.interop.export import Export, export
 from wordorder.interop.huggingface import export as exporting
 from wordorder.interop.huggingface.export import HUGGING_FACE
+from wordorder.interop.targets import TARGETS
+from wordorder.text.corpus import Corpus, Document
+from wordorder.text.tokenizer import make_tokenizer
 from wordorder.training.run import Run
 
 transformers = pytest.importorskip("transformers")
@@ -216,3 +220,30 @@ def test_what_cannot_be_exported_is_said_before_anything_is_loaded(
     assert "gru" in error and error.count("\n") == 1
     assert main(["export", str(tmp_path / "run")]) == 2
     assert "--to" in capsys.readouterr().err
+
+
+def test_a_large_model_with_a_long_context_is_compared_on_what_is_affordable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an imported model of 131,072 tokens and as many words."""
+    monkeypatch.setattr(verify, "affordable", lambda model: 32)
+    monkeypatch.setattr(verify, "MOST_LOGITS", 3 * 257)
+    read: list[tuple[int, int]] = []
+    exact = verify.samples
+
+    def recorded(*arguments: Any, **limits: Any) -> Any:
+        for sample in exact(*arguments, **limits):
+            read.append((sample.length, sample.compared))
+            yield sample
+
+    monkeypatch.setattr(verify, "samples", recorded)
+    run = write_run(tmp_path / "run", trained_length=4096)
+    export(run, TARGETS["hf"])
+    assert read == [(32, 3)]
+
+
+@pytest.mark.parametrize("target", ["hf", "onnx"])
+def test_an_alphabet_of_one_letter(tmp_path: Path, target: str) -> None:
+    tokenizer = make_tokenizer("characters", Corpus("a", (Document("aaaa", "a"),)))
+    folder = export(write_run(tmp_path / "run", tokenizer), TARGETS[target]).folder
+    assert "a" in (folder / "README.md").read_text()

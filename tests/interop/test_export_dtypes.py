@@ -82,3 +82,16 @@ def test_a_weight_beyond_half_precision_is_refused() -> None:
 def test_a_dtype_that_a_target_lacks_is_refused(target: str, dtype: str, told: str) -> None:
     with pytest.raises(BadInput, match=f"--to {target} has no --dtype {dtype}: it has {told}$"):
         TARGETS[target].with_dtype(dtype)
+
+
+@pytest.mark.parametrize("position", ["rotary:base=5000/rotary:base=100", "rotary"])
+def test_sinks_of_a_model_without_any_are_finite_in_half_precision(
+    tmp_path: Path, position: str
+) -> None:
+    options = {"windows": (5, 0), "qk_norm": False, "layers": 2}
+    model = write_run(tmp_path / "run", position=position, **options)
+    written = export(model, HUGGING_FACE.with_dtype("f16"), tmp_path / "out")
+    weights = load_file(written.folder / "model.safetensors")
+    sinks = [weight for name, weight in weights.items() if "sinks" in name]
+    assert (position == "rotary") or sinks
+    assert all(sink.isfinite().all() and sink.float().exp().max() == 0 for sink in sinks)

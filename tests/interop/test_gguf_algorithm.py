@@ -216,3 +216,29 @@ def test_tokens_have_llama_cpps_types() -> None:
     types = dict(zip(values["tokens"], values["token_type"], strict=True))
     names = ("<unk>", "<s>", "<0x41>", "t", "<tool>", f"<unused {ours.vocabulary_size}>")
     assert [types[name] for name in names] == [2, 3, 6, 1, 4, 5]
+
+
+@pytest.mark.parametrize("special", [[END], ["<s>", "<pad>", "</s>"]])
+def test_special_tokens_that_come_first_are_read_back(
+    tmp_path: Path, special: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Hugging Face's trainer numbers them; wordorder's own come last."""
+    data = json.loads(byte_level(["gpt-2"]).backend.to_str())
+    ordinary = [token for token in data["model"]["vocab"] if token != END]
+    data["model"]["vocab"] = {token: i for i, token in enumerate([*special, *ordinary])}
+    added = data["added_tokens"][0]
+    data["added_tokens"] = [{**added, "id": i, "content": s} for i, s in enumerate(special)]
+    data["pre_tokenizer"] = data["pre_tokenizer"]["pretokenizers"][0]
+    ours = Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(data)))
+    assert ours.kind == "bpe"
+    there = GgufFile(export(write_run(tmp_path / "run", ours), LLAMA_CPP).folder).tokenizer
+    assert there.end_of_text == ours.end_of_text == len(special) - 1
+    assert there.special_ids == ours.special_ids
+    assert there.encode(TEXT) == ours.encode(TEXT)
+
+
+def test_a_space_is_compared_where_none_is_put_before_a_text(tmp_path: Path) -> None:
+    never = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": False}
+    ours = changed(sentencepiece(prefix=False), normalizer=None, pre_tokenizer=never)
+    written = export(write_run(tmp_path / "run", ours), LLAMA_CPP).written
+    assert not any("begins with one" in note for note in written.notes)

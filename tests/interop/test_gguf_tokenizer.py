@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gguf
 import pytest
@@ -91,8 +93,8 @@ def test_a_mistake_in_the_tokenizer_is_refused(
 ) -> None:
     right = gguf_tokenizer.metadata
 
-    def changed(ours: Tokenizer, vocabulary_size: int, algorithm: dict) -> dict:
-        values = right(ours, vocabulary_size, algorithm)
+    def changed(*given: Any, **options: Any) -> dict:
+        values = right(*given, **options)
         wrong = {
             "add_bos_token": False,
             "bos_token_id": 0,
@@ -212,3 +214,31 @@ def test_a_file_that_is_none_of_ours_is_named(
         assert main(["generate", source, "a", "--engine", "llama.cpp"]) == 2
         error = capfd.readouterr().err
         assert error.count("\n") == 1 and source in error
+
+
+def test_a_folder_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"r\xe9-gguf")
+    folder = export(write_run(tmp_path / "run", bpe()), LLAMA_CPP, tmp_path / name).folder
+    assert GgufFile(folder).architecture == "qwen3"
+
+
+def test_a_text_that_cannot_be_held_is_refused(
+    runs: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rest = ["--engine", "llama.cpp", "--max-tokens", "1000000"]
+    assert main(["generate", "run-gguf", "a", *rest]) == 2
+    assert "use at most 131,072" in capfd.readouterr().err
+
+
+def test_a_rounded_context_does_not_change_the_frequencies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    divisors = "short_factors=[1,1.1,1.2,1.3],long_factors=[1,2,3,4]"
+    position = f"rotary:scaling=longrope,factor=8,original_length=64,{divisors}"
+    run = write_run(tmp_path / "run", position=position, qk_norm=False, trained_length=512)
+    export(run, LLAMA_CPP)
+    rest = ["The", "--engine", "llama.cpp", "--temperature", "0", "--max-tokens"]
+    assert main(["generate", "run-gguf", *rest, "8"]) == 2
+    assert "rounds a context of 12 tokens up to 256" in capfd.readouterr().err
+    assert main(["generate", "run-gguf", *rest, "100"]) == 0

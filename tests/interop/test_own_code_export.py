@@ -145,6 +145,21 @@ def test_an_embedding_of_ones_own_comes_along(
     export(run, HUGGING_FACE, overwrite=True)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1"])
+def test_a_file_in_another_encoding_comes_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = f"mine_{encoding.replace('-', '_')}"
+    line = "# -*- coding: latin-1 -*-\n" if encoding == "latin-1" else ""
+    text = line + MINE.format(more="NAME = 'caf\u00e9'", shared="")
+    Path(f"{module}.py").write_bytes(text.encode(encoding))
+    write_run(tmp_path / "run", position=f"{module}.Mine:rate=0.25+rotary", trust=True)
+    folder = export(Run.load(tmp_path / "run", trust=True), HUGGING_FACE).folder
+    copied = (folder / f"own_{module}.py").read_text(encoding="utf-8")
+    assert "caf\u00e9" in copied and "coding:" not in copied
+
+
 @pytest.mark.parametrize(
     "module,more,code",
     [

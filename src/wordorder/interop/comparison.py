@@ -6,11 +6,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from wordorder.errors import Refused
+from wordorder.model import LanguageModel
 from wordorder.table import Table
 
 # Largest difference of logits in float32; sums in another order differ by 1e-5.
 TOLERANCE = 1e-4
 LONGER = 1024  # most tokens past the trained length: some classes hold whole matrices of scores
+# Limits of an export's comparison, so that an imported model with a context of 131,072 tokens and
+# as many words can be exported: multiply-adds of one forward pass (about ten seconds of two cores),
+# bytes of activations, and logits of one sequence.
+MOST_OPERATIONS, MOST_BYTES, MOST_LOGITS = 4e11, 1 << 30, 1 << 26
+NUMBERS = 40  # floats per token, relative to the feed-forward width; measured for two sequences
+FEWEST_TOKENS = 32
 COLUMNS = {
     "alone": "alone",
     "padded": "beside a padded one",
@@ -50,6 +57,20 @@ def lengths(trained: int, *limits: int | None) -> list[int]:
     """
     wanted = {max(1, trained // 2), trained, trained + min(trained, LONGER)}
     return sorted({min([length, *(limit for limit in limits if limit)]) for length in wanted})
+
+
+def affordable(
+    model: LanguageModel, *, operations: float = MOST_OPERATIONS, memory: float = MOST_BYTES
+) -> int:
+    """Return how many tokens a comparison can read in a reasonable time and memory.
+
+    Args:
+        operations: multiply-adds of one forward pass.
+        memory: bytes of activations.
+    """
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    per_token = 4 * NUMBERS * model.config.feed_forward_width
+    return max(FEWEST_TOKENS, int(min(operations / parameters, memory / per_token)))
 
 
 def exact(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from wordorder.batch import Batch
-from wordorder.interop.comparison import LogitComparison, lengths
+from wordorder.interop.comparison import MOST_LOGITS, LogitComparison, affordable, lengths
 from wordorder.model import LanguageModel
 
 CACHED_STEPS = 3  # tokens read one at a time through the cache
@@ -70,20 +70,35 @@ def samples(
         whole, other = torch.randint(config.vocabulary_size, (2, length), generator=generator)
         padding = length // 3
         is_cached = config.causal and (static_length is None or length <= static_length)
-        most = length - padding if compared is None else min(length - padding, compared)
-        yield Sample(whole, other, padding, length if compared is None else most, is_cached)
+        is_whole = compared is None or compared >= length
+        last = length if is_whole else min(length - padding, compared)
+        yield Sample(whole, other, padding, last, is_cached)
 
 
 def compare(
     model: LanguageModel, theirs: Any, *, longest: int | None, static_length: int | None
 ) -> Iterator[LogitComparison]:
-    """Yield the differences, shorter texts first; arguments as for `samples`.
+    """Yield the differences, shorter texts first; arguments as for `exported_samples`.
 
     Args:
         theirs: transformers' model.
     """
-    for sample in samples(model, longest=longest, static_length=static_length):
+    for sample in exported_samples(model, longest=longest, static_length=static_length):
         yield from differences(model, sample, read_by(theirs, sample))
+
+
+def exported_samples(
+    model: LanguageModel, *, longest: int | None, static_length: int | None
+) -> Iterator[Sample]:
+    """Yield what an export is compared on; arguments as for `samples`.
+
+    Of a large model, fewer tokens are read; of a large vocabulary, the last logits are compared.
+    """
+    most = affordable(model)
+    compared = max(1, MOST_LOGITS // model.config.vocabulary_size)
+    return samples(
+        model, longest=min(most, longest or most), static_length=static_length, compared=compared
+    )
 
 
 @torch.no_grad()

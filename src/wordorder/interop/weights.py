@@ -211,7 +211,7 @@ class WeightMap:
 Named = tuple[str, Tensor]
 KINDS = ("weight", "bias")
 SINKS = "sinks"  # of attention
-NO_SINK = -1e9  # a sink that takes no attention
+NO_SINK = -6e4  # a sink that takes no attention
 GATED = "feed_forward.joined"
 
 

@@ -15,8 +15,10 @@ from wordorder.model.decoding import Sampling, sample_tokens
 from wordorder.text.prompt import Prompt
 from wordorder.text.tokenizer import Tokenizer
 
-from .llama_cpp import LlamaCpp
+from .llama_cpp import LlamaCpp, rounded_context
 from .tokenizer import read_back
+
+MOST_CONTEXT = 1 << 17  # tokens; of a small model their keys and values take gigabytes
 
 
 class GgufFile:
@@ -61,10 +63,11 @@ class GgufFile:
         """Yield new tokens; llama.cpp has as many threads as PyTorch.
 
         Raises:
-            BadInput: xllamacpp is not installed.
+            BadInput: xllamacpp is not installed, or the text may become too long.
             Refused: llama.cpp cannot load the file.
         """
         length = len(prompt.tokens) + sampling.max_tokens
+        self._check_length(length)
         threads = torch.get_num_threads()
         with LlamaCpp(self.path, context=length, threads=threads) as model:
             read = 0
@@ -78,6 +81,25 @@ class GgufFile:
             stop, allowed = prompt.tokenizer.end_of_text, prompt.allowed
             yield from sample_tokens(
                 next_logits, prompt.tokens, sampling, stop=stop, allowed=allowed
+            )
+
+    def _check_length(self, length: int) -> None:
+        """Check that llama.cpp can hold a text, and turns its keys as wordorder does."""
+        if length > MOST_CONTEXT:
+            raise BadInput(
+                f"llama.cpp allocates its cache at the start, and the prompt with --max-tokens "
+                f"takes {length:,} tokens: use at most {MOST_CONTEXT:,}, or --engine wordorder",
+                code="interop.llama-cpp-context-too-long",
+            )
+        scaling = f"{self.architecture}.rope.scaling."
+        original = int(self._fields.get(f"{scaling}original_context_length", 0))
+        is_long = self._fields.get(f"{scaling}type") == "longrope"
+        rounded = rounded_context(length)
+        if is_long and length <= original < rounded:
+            raise BadInput(
+                f"llama.cpp rounds a context of {length:,} tokens up to {rounded:,}, "
+                f"and longrope has other frequencies past {original:,}: use --engine wordorder",
+                code="interop.llama-cpp-longrope-context",
             )
 
 

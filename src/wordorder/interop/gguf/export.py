@@ -12,9 +12,17 @@ from wordorder.atomic import write_text
 from wordorder.errors import Refused
 from wordorder.interop import chat_templates
 from wordorder.interop.architecture import Architecture
-from wordorder.interop.comparison import LONGER, TOLERANCE, LogitComparison, exact
+from wordorder.interop.comparison import (
+    MOST_LOGITS,
+    TOLERANCE,
+    LogitComparison,
+    affordable,
+    exact,
+    lengths,
+)
 from wordorder.interop.export import Target, Written
 from wordorder.interop.holders import architecture_of_llama_cpp
+from wordorder.interop.tokenizer_files import encoded, is_as_read
 from wordorder.interop.weights import table_length
 from wordorder.model import LanguageModel
 from wordorder.patience import notify_if_slow
@@ -89,19 +97,32 @@ def _written(
         algorithm=algorithm,
         dtype=dtype,
         title=title,
+        opens=opens_texts(run),
         chat=_chat_metadata(run),
     )
-    trained = model.config.trained_length
-    longest = table_length(Architecture.of(model)) if architecture in TABLES else None
-    context = trained + min(trained, LONGER)
+    most = min(affordable(model), max(1, MOST_LOGITS // model.config.vocabulary_size))
+    table = table_length(Architecture.of(model)) if architecture in TABLES else most
+    longest = min(most, table)
+    context = max(lengths(model.config.trained_length, longest))
     with _naming(), LlamaCpp(path, context=context, sequences=2) as theirs:
-        texts = check_tokenizer(theirs, run.tokenizer)
+        texts = check_tokenizer(theirs, run.tokenizer, opens=opens_texts(run))
         comparisons = exact(
             compare(model, theirs, dtype=dtype, longest=longest),
             holder=f"llama.cpp's {architecture}",
             original=str(run.folder),
         )
     return texts, comparisons
+
+
+def opens_texts(run: Run) -> bool:
+    """Return whether llama.cpp puts a token before a text, as `wordorder generate` does.
+
+    It would put it before conversations as well, whose template writes all of their tokens. So
+    where an imported tokenizer puts none before a text, llama.cpp puts none either.
+    """
+    if chat_templates.exported_template(run) is None or not is_as_read(run):
+        return True
+    return encoded(run, "a")[:1] == [run.tokenizer.beginning_of_text]
 
 
 def _chat_metadata(run: Run) -> dict[str, Any]:
@@ -140,6 +161,12 @@ def _notes_on_texts(run: Run) -> Iterator[str]:
         )
     if keeps_first_space(run.tokenizer):
         yield "llama.cpp puts a space also before a text that begins with one"
+    if not opens_texts(run):
+        name = run.tokenizer.backend.id_to_token(run.tokenizer.beginning_of_text)
+        yield (
+            "llama.cpp puts no token before a text, as the imported tokenizer does not; wordorder "
+            f"generate puts {name} before one that is not a conversation"
+        )
 
 
 def _notes(

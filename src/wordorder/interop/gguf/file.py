@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wordorder.model import LanguageModel
 from wordorder.text.tokenizer import Tokenizer
+from wordorder.text.user_text import printable
 
 from . import architectures, tokenizer
 from .card import SAMPLING
@@ -28,6 +29,7 @@ def write_gguf(
     algorithm: Mapping[str, Any],
     dtype: str,
     title: str,
+    opens: bool = True,
     chat: Mapping[str, Any] = NO_CHAT,
 ) -> None:
     """Write a GGUF file.
@@ -37,12 +39,13 @@ def write_gguf(
         algorithm: of the tokenizer, as `algorithm_of` returns it.
         dtype: of matrices, one of DTYPES; vectors, and tables of positions, are float32.
         title: the name that programs show.
+        opens: a token is put before a text.
         chat: the chat template's metadata, by keys after "tokenizer".
     """
     import gguf
 
     writer = gguf.GGUFWriter(path, name)
-    writer.add_name(title)
+    writer.add_name(printable(title))
     writer.add_file_type(getattr(gguf.LlamaFileType, FILE_TYPES[dtype]))
     writer.add_sampling_temp(SAMPLING.temperature)
     writer.add_sampling_top_k(SAMPLING.top_k)
@@ -51,7 +54,7 @@ def write_gguf(
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     for key, value in architectures.metadata(model, name).items():
         _add(writer, f"{name}.{key}", value)
-    _add_tokenizer(writer, own_tokenizer, model.config.vocabulary_size, algorithm)
+    _add_tokenizer(writer, own_tokenizer, model.config.vocabulary_size, algorithm, opens=opens)
     for key, value in chat.items():
         _add(writer, f"tokenizer.{key}", value)
     for tensor, value in architectures.tensors(model, name).items():
@@ -76,11 +79,17 @@ def _write(writer: Any) -> None:
 
 
 def _add_tokenizer(
-    writer: Any, own_tokenizer: Tokenizer, vocabulary_size: int, algorithm: Mapping[str, Any]
+    writer: Any,
+    own_tokenizer: Tokenizer,
+    vocabulary_size: int,
+    algorithm: Mapping[str, Any],
+    *,
+    opens: bool = True,
 ) -> None:
-    for key, value in tokenizer.metadata(own_tokenizer, vocabulary_size, algorithm).items():
+    values = tokenizer.metadata(own_tokenizer, vocabulary_size, algorithm, opens=opens)
+    for key, value in values.items():
         _add(writer, f"tokenizer.ggml.{key}", value)
-    if own_tokenizer.kind == "custom":
+    if not tokenizer.is_read_back(own_tokenizer):
         _add(writer, tokenizer.WHOLE, own_tokenizer.backend.to_str())
 
 

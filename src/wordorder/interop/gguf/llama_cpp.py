@@ -1,14 +1,14 @@
 """llama.cpp by its C interface, which the library of the package xllamacpp exports.
 
 The package's own interface gives log-probabilities of one position a request; the C functions give
-the logits of every position, read at once, beside another sequence or through the cache. Logs are
-kept off stderr. The functions take structures by value, whose layout a version may change: the
-defaults that the library fills in must be where this file expects them.
+all logits. Logs are kept off stderr. The functions take structures by value, whose layout a version
+may change: the defaults that the library fills in must be where this file expects them.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Mapping, Sequence
 from ctypes import (
     CFUNCTYPE,
@@ -61,12 +61,7 @@ class _ModelParameters(Structure):
 class _Override(Structure):
     """A key of a file's metadata and the value to use instead."""
 
-    _fields_ = (
-        ("type", c_int32),
-        ("key", c_char * 128),
-        ("alignment", c_int32),
-        ("value", c_char * 128),
-    )
+    _fields_ = (("type", c_int32), ("key", c_char * 128), ("gap", c_int32), ("value", c_char * 128))
 
 
 class _ContextParameters(Structure):
@@ -173,7 +168,8 @@ def library() -> Any:
 
 
 def _has_expected_layout(functions: Any) -> bool:
-    model, context = functions.llama_model_default_params(), _default_context(functions)
+    model = functions.llama_model_default_params()
+    context = functions.llama_context_default_params()
     sizes = (context.context, context.batch, context.micro_batch, context.sequences)
     unset = (
         context.rope_scaling_type,
@@ -189,8 +185,9 @@ def _has_expected_layout(functions: Any) -> bool:
     return as_expected and not model.overrides and not model.vocabulary_only
 
 
-def _default_context(functions: Any) -> Any:
-    return functions.llama_context_default_params()
+def rounded_context(tokens: int) -> int:
+    """Return the context that llama.cpp has if it is asked for so many tokens."""
+    return -(-tokens // 256) * 256
 
 
 def _other_interface() -> BadInput:
@@ -202,7 +199,7 @@ def _other_interface() -> BadInput:
 
 
 def _overrides(values: Mapping[str, str | bool]) -> Any:
-    """Return an array of overrides, which ends with one that has no key."""
+    """Return an array of overrides; the last one has no key."""
     array = (_Override * (len(values) + 1))()
     for override, (key, value) in zip(array, values.items(), strict=False):
         override.key = key.encode()
@@ -245,7 +242,7 @@ class LlamaVocabulary:
         model.vocabulary_only = vocabulary_only
         values = _overrides(overrides)
         model.overrides = ctypes.cast(values, c_void_p)
-        self._model = self._functions.llama_model_load_from_file(str(path).encode(), model)
+        self._model = self._functions.llama_model_load_from_file(os.fsencode(path), model)
         if not self._model:
             raise self._not_loaded(path)
         self._vocabulary = self._functions.llama_model_get_vocab(self._model)
@@ -321,8 +318,8 @@ class LlamaCpp(LlamaVocabulary):
     def __init__(self, path: Path, *, context: int, sequences: int = 1, threads: int = 1) -> None:
         self._context = None
         self._load(path, vocabulary_only=False)
-        parameters = _default_context(self._functions)
-        parameters.context = -(-context // 256) * 256 * sequences
+        parameters = self._functions.llama_context_default_params()
+        parameters.context = rounded_context(context) * sequences
         parameters.batch = parameters.micro_batch = AT_ONCE
         parameters.sequences = sequences
         parameters.threads = parameters.batch_threads = threads

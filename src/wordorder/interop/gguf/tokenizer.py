@@ -44,7 +44,11 @@ WORDS = 256  # tokens in one of the texts that tokenizers are compared on
 
 
 def metadata(
-    tokenizer: Tokenizer, vocabulary_size: int, algorithm: Mapping[str, Any]
+    tokenizer: Tokenizer,
+    vocabulary_size: int,
+    algorithm: Mapping[str, Any],
+    *,
+    opens: bool = True,
 ) -> dict[str, Any]:
     """Return the tokenizer's metadata, by keys after "tokenizer.ggml".
 
@@ -53,6 +57,7 @@ def metadata(
     Args:
         vocabulary_size: rows of the embedding table.
         algorithm: what chooses llama.cpp's algorithm, as `algorithm_of` returns it.
+        opens: llama.cpp puts the token before a text that wordorder puts there.
     """
     data = json.loads(tokenizer.backend.to_str())
     model = data["model"]
@@ -75,7 +80,7 @@ def metadata(
         "eos_token_id": tokenizer.end_of_text,
         "padding_token_id": padding(tokenizer),
         **({} if unknown is None else {"unknown_token_id": unknown}),
-        "add_bos_token": True,
+        "add_bos_token": opens,
         "add_eos_token": False,
         **({OWN_ENDS: list(tokenizer.ends_of_text)} if declared(tokenizer.backend) else {}),
     }
@@ -97,6 +102,18 @@ def _type(
         return CONTROL if added[index].special else USER_DEFINED
     is_byte = model == SENTENCEPIECE and BYTE_TOKEN.fullmatch(names[index])
     return BYTE if is_byte else NORMAL
+
+
+def is_read_back(tokenizer: Tokenizer) -> bool:
+    """Return whether `read_back` can make the tokenizer from llama.cpp's metadata alone.
+
+    That gives special tokens the ids after all others, and has no unknown token.
+    """
+    backend = tokenizer.backend
+    ordinary = backend.get_vocab_size(with_added_tokens=False)
+    special = sorted(tokenizer.special_ids)
+    follow = special == list(range(ordinary, ordinary + len(special)))
+    return tokenizer.kind != "custom" and follow and backend.model.unk_token is None
 
 
 def read_back(fields: Mapping[str, Any], file: str) -> Tokenizer:
@@ -157,7 +174,8 @@ def composes(tokenizer: Tokenizer) -> bool:
 
 def keeps_first_space(tokenizer: Tokenizer) -> bool:
     """Return whether no space is put before a text that begins with one, as llama.cpp puts it."""
-    return isinstance(tokenizer.backend.pre_tokenizer, pre_tokenizers.Metaspace)
+    before = tokenizer.backend.pre_tokenizer
+    return isinstance(before, pre_tokenizers.Metaspace) and before.prepend_scheme != "never"
 
 
 def _vocabulary_texts(tokenizer: Tokenizer) -> Iterator[str]:
@@ -172,8 +190,11 @@ def _vocabulary_texts(tokenizer: Tokenizer) -> Iterator[str]:
         yield b" ".join(spellings[start : start + WORDS]).decode(errors="replace")
 
 
-def compared(model: LlamaVocabulary, tokenizer: Tokenizer) -> Iterator[tuple[str, bool]]:
+def compared(
+    model: LlamaVocabulary, tokenizer: Tokenizer, *, opens: bool = True
+) -> Iterator[tuple[str, bool]]:
     """Yield texts, and whether llama.cpp encodes and decodes each as the run's tokenizer does."""
+    before = [tokenizer.beginning_of_text] if opens else []
     # SentencePiece puts a space before a text, which its decoder removes and pieces keep.
     added = len(model.decode(model.tokenize("a"))) - 1
     random = (text for text, _ in sample_texts(tokenizer))
@@ -185,17 +206,17 @@ def compared(model: LlamaVocabulary, tokenizer: Tokenizer) -> Iterator[tuple[str
             model.tokenize(text, start=True),
             model.decode(ids)[added:],
         )
-        yield text, results == (ids, [tokenizer.beginning_of_text, *ids], tokenizer.decode(ids))
+        yield text, results == (ids, [*before, *ids], tokenizer.decode(ids))
 
 
-def check_tokenizer(model: LlamaVocabulary, tokenizer: Tokenizer) -> int:
+def check_tokenizer(model: LlamaVocabulary, tokenizer: Tokenizer, *, opens: bool = True) -> int:
     """Return how many texts llama.cpp encodes and decodes as the run's tokenizer does.
 
     Raises:
         Refused: one of them differs.
     """
     count = 0
-    for text, same in compared(model, tokenizer):
+    for text, same in compared(model, tokenizer, opens=opens):
         if not same:
             raise Refused(
                 f"llama.cpp's tokenizer encodes or decodes {text[:40]!r} differently from the "

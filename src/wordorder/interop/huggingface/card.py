@@ -84,5 +84,5 @@ def _prompt(tokenizer: Tokenizer) -> str:
     try:
         tokenizer.encode(PROMPT)
     except BadInput:  # an alphabet without one of its letters
-        return tokenizer.decode(range(len(PROMPT)))
+        return tokenizer.decode(range(min(len(PROMPT), tokenizer.vocabulary_size)))
     return PROMPT

@@ -22,7 +22,7 @@ from wordorder.interop.comparison import TOLERANCE, LogitComparison, exact
 from wordorder.interop.export import Target, Written
 from wordorder.interop.holders import Holder
 from wordorder.interop.tokenizer_files import CHAT_TEMPLATE, beginning, padding, write_tokenizer
-from wordorder.interop.verify import compare, samples
+from wordorder.interop.verify import compare, exported_samples
 from wordorder.model import LanguageModel
 from wordorder.patience import notify_if_slow
 from wordorder.training.run import Run
@@ -244,7 +244,7 @@ def _compared(
 @torch.no_grad()
 def _spread(model: LanguageModel, **limits: int | None) -> float:
     """Return the standard deviation of the logits of the first compared text."""
-    sample = next(samples(model, **limits))
+    sample = next(exported_samples(model, **limits))
     hidden = model.hidden(Batch(sample.whole[None], context_length=sample.length))
     return float(model.logits(hidden[0]).float().std())
 

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from wordorder.allocator import return_freed_pages
 from wordorder.errors import BadInput
 from wordorder.interop.architecture import Architecture
-from wordorder.interop.comparison import LogitComparison, exact
+from wordorder.interop.comparison import LogitComparison, affordable, exact
 from wordorder.interop.verify import differences, read_by, samples
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.names import file_name
@@ -54,8 +54,6 @@ FILES = ["*.json", "*.jinja", "model*.safetensors"]
 # and memory of activations in addition to the weights, in bytes or as a fraction of the weights.
 MOST_OPERATIONS = 1e11
 MOST_BYTES, MOST_SHARE = 96 << 20, 0.15
-NUMBERS = 40  # floats per token, relative to the feed-forward width; measured for two sequences
-FEWEST_TOKENS = 32
 COMPARED_LOGITS = 1 << 20  # of one sequence; of a large vocabulary the last tokens' are compared
 
 
@@ -305,12 +303,12 @@ def _compared(read: _Source, written: Path) -> Iterator[LogitComparison]:
     import transformers
 
     architecture = Architecture.of(read.model)
-    affordable = _affordable(read.model)
+    most = _affordable(read.model)
     vocabulary = read.model.config.vocabulary_size
     texts = list(
         samples(
             read.model,
-            longest=min(affordable, read.imported.longest or affordable),
+            longest=min(most, read.imported.longest or most),
             static_length=static_length(next(iter(architecture.rotaries), None)),
             compared=max(1, COMPARED_LOGITS // vocabulary),
         )
@@ -339,10 +337,9 @@ def _compared(read: _Source, written: Path) -> Iterator[LogitComparison]:
 
 def _affordable(model: LanguageModel) -> int:
     """Return how many tokens the comparison can read in a reasonable time and memory."""
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    memory = max(MOST_BYTES, 4 * parameters * MOST_SHARE)
-    per_token = 4 * NUMBERS * model.config.feed_forward_width
-    return max(FEWEST_TOKENS, int(min(MOST_OPERATIONS / parameters, memory / per_token)))
+    weights = 4 * sum(parameter.numel() for parameter in model.parameters())
+    memory = max(MOST_BYTES, weights * MOST_SHARE)
+    return affordable(model, operations=MOST_OPERATIONS, memory=memory)
 
 
 def _filled(config: ModelConfig, path: Path) -> LanguageModel:

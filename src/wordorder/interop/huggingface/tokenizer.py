@@ -89,7 +89,10 @@ def read_chat_template(
         settings = stored
     source = settings.get("chat_template")
     if (file := folder / CHAT_TEMPLATE).is_file():
-        source = file.read_text(encoding="utf-8")
+        try:
+            source = file.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            return None, (f"{CHAT_TEMPLATE} is not UTF-8, and is left out",)
     if isinstance(source, list):  # several by name
         source = next((t["template"] for t in source if t.get("name") == "default"), None)
     if not isinstance(source, str):

@@ -153,8 +153,8 @@ def _code(tokenizer: Tokenizer, longest: int | None, *, masked: bool) -> str:
     try:
         tokens = len(tokenizer.encode(prompt))
     except BadInput:  # an alphabet without one of its letters
-        prompt = tokenizer.decode(range(len(PROMPT)))
-        tokens = len(PROMPT)
+        tokens = min(len(PROMPT), tokenizer.vocabulary_size)
+        prompt = tokenizer.decode(range(tokens))
     if masked:
         mask = None if tokenizer.mask is None else tokenizer.backend.id_to_token(tokenizer.mask)
         return MASKED_CODE.format(prompt=prompt, mask=mask, mask_id=tokenizer.mask)

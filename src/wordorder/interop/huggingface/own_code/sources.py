@@ -7,7 +7,9 @@ configuration to the fields and sizes, without the validation of what a user typ
 from __future__ import annotations
 
 import ast
+import re
 import sys
+import tokenize
 import typing
 from functools import cache
 from pathlib import Path
@@ -26,6 +28,7 @@ CATALOGUE_NAMES = ("build", "canonical", "word_scale")
 CONFIG_NAMES = ("ModelConfig", "EMBEDDING_STD")
 # Of ModelConfig: the conversion from and to the records of run folders.
 LEFT_OUT = ("to_dict", "from_dict")
+CODING = re.compile(r"[ \t\f]*#.*?coding[:=]")  # PEP 263
 # Packages that transformers needs anyway.
 PRESENT = {"torch", "numpy", "transformers"}
 
@@ -103,6 +106,13 @@ def _plain_type(name: str) -> str | None:
     return str(typing.get_args(annotated)[0].__name__)
 
 
+def _as_utf8(path: Path) -> str:
+    """Return Python's source as text, decoded as Python decodes it, without a coding line."""
+    with tokenize.open(path) as file:
+        *first, rest = file.read().split("\n", 2)
+    return "\n".join([*("#" if CODING.match(line) else line for line in first), rest])
+
+
 def _users_source(kind: type[Position]) -> SourceFile:
     """Return the file of a user's embedding.
 
@@ -110,7 +120,7 @@ def _users_source(kind: type[Position]) -> SourceFile:
         BadInput: it imports another file of the user, or more of wordorder than its embeddings.
     """
     path = Path(str(sys.modules[kind.__module__].__file__))
-    source = SourceFile(kind.__module__, path.read_text(encoding="utf-8"), path.name)
+    source = SourceFile(kind.__module__, _as_utf8(path), path.name)
     for module in _imported(source):
         local = module.startswith(".") or _is_beside(module, path.parent)
         ours = module.partition(".")[0] == PACKAGE
