@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from wordorder.cli.main import main
 from wordorder.errors import BadInput, Refused
-from wordorder.interop import tokenizer_files, verify
 from wordorder.interop import rotary_layout as layout
+from wordorder.interop import tokenizer_files, verify
 from wordorder.interop.comparison import TOLERANCE, LogitComparison
 from wordorder.interop.export import Export, export
 from wordorder.interop.huggingface import export as exporting
