@@ -238,8 +238,9 @@ def test_a_large_model_with_a_long_context_is_compared_on_what_is_affordable(
 
     monkeypatch.setattr(verify, "samples", recorded)
     run = write_run(tmp_path / "run", trained_length=4096)
-    export(run, TARGETS["hf"])
+    notes = export(run, TARGETS["hf"]).written.notes
     assert read == [(32, 3)]
+    assert any("at most 32 tokens, and it was trained on sequences of 4,096" in n for n in notes)
 
 
 @pytest.mark.parametrize("target", ["hf", "onnx"])

@@ -67,7 +67,13 @@ def plain(measured: Measured) -> dict[str, Any]:
     del values["loss"]["cluster_sums"], values["loss"]["cluster_tokens"]
     if not measured.loss.answers_only:
         del values["loss"]["answers_only"]
-    if context is not None:
+    if measured.context is not None:
+        first = measured.context.lengths[0].context_length
+        for each in context["lengths"]:
+            change = between(measured.context, measured.context, first, each["context_length"])
+            is_later = each["context_length"] != first and change is not None
+            each["difference"] = change.mean if is_later else None
+            each["difference_interval"] = change.interval if is_later else None
         context["left_out"] = measured.measurable.left_out
         context["note"] = measured.measurable.note
     for cell in values["retrieved"]:

@@ -234,7 +234,8 @@ def _overruling(options: RunOptions) -> Iterator[tuple[bool, str, str, BadInput]
         model.kind == "gru",
         "model",
         "position key_value_heads head_dim feed_forward feed_forward_width norm_placement "
-        "parallel_residual qk_norm windows first_norm attention_softcap attention_sinks",
+        "parallel_residual qk_norm windows first_norm embedding_norm attention_softcap "
+        "attention_sinks",
         BadInput(
             "{} is an option of transformers, but --model is gru: leave it out",
             code="cli.overruled-by-gru",

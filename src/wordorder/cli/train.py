@@ -60,6 +60,12 @@ def main(arguments: list[str]) -> int:
         from wordorder.cli.find_learning_rate import find  # imports what other runs do not need
 
         return find(options, arguments)
+    if options.max_restarts and options.ranks == 1 and not is_worker():
+        raise BadInput(
+            "--max-restarts starts ranks again, and without --ranks there is one process: add "
+            "--ranks 2 or more, or leave it out",
+            code="cli.train-restarts-alone",
+        )
     if options.ranks > 1 and not is_worker():
         folder = Path(options.resume) if options.resume else folder_of(options.train)
         return launch(arguments, options.ranks, options.max_restarts, folder)

@@ -157,7 +157,8 @@ def _windows(
         longest = f"this one has {len(store):,}"
         if isolate:
             kind, longest = "a document", f"the longest has {sizes.max():,}"
-            other = "give longer ones, a shorter length, a larger stride, or --no-isolate-documents"
+            other = "give longer ones, a shorter length, a larger stride, or "
+            other += "--isolate-documents False"
         raise BadInput(
             f"windows of {length:,} tokens with a stride of {stride:,} need {kind} longer than "
             f"{length - stride:,} tokens, and {longest}: {other}",

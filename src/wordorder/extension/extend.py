@@ -69,7 +69,7 @@ class Extension:
         data: the text; empty: the parent's.
         field: the column of tables and datasets that holds the text.
         pack: whether windows may cross document boundaries.
-        base: for the method `base`; 0: the smallest that supports the new length.
+        base: for the method `base`; 0: see `methods.larger_base`.
         neighbours: for the method `self-extend`; 0: half of the original length.
         rate: learning rates of a fine-tune, relative to the parent's.
         batch_size: sequences in a batch; 0: the parent's number of tokens in a step.

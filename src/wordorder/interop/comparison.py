@@ -73,6 +73,17 @@ def affordable(
     return max(FEWEST_TOKENS, int(min(operations / parameters, memory / per_token)))
 
 
+def notes_on_lengths(trained: int, comparisons: Sequence[LogitComparison]) -> tuple[str, ...]:
+    """Say if no compared text was as long as the sequences of training, of `trained` tokens."""
+    longest = max(each.tokens for each in comparisons)
+    if longest >= trained:
+        return ()
+    return (
+        f"the model is large: logits were compared on texts of at most {longest:,} tokens, and it "
+        f"was trained on sequences of {trained:,}",
+    )
+
+
 def exact(
     comparisons: Iterable[LogitComparison], *, holder: str, original: str
 ) -> tuple[LogitComparison, ...]:

@@ -20,7 +20,7 @@ from wordorder.text.user_text import named_folder
 from wordorder.training.run import Run
 from wordorder.version import __version__
 
-from .comparison import LogitComparison
+from .comparison import LogitComparison, notes_on_lengths
 
 RECORD = "wordorder.json"
 
@@ -146,6 +146,8 @@ def export(
     try:
         with _parents(folder), replacing_folder(folder) as beside:
             written = target.write(beside, run, model, folder.name)
+            short = notes_on_lengths(model.config.trained_length, written.comparisons)
+            written = replace(written, notes=(*written.notes, *short))
             record = _record(target, written, run)
             write_text(beside / RECORD, json.dumps(record, indent=2) + "\n")
     except OSError as error:

@@ -145,7 +145,8 @@ class ModelConfig:
                 "--no-causal",
                 code="model.gru-bidirectional",
             )
-        if not self.head_dim and self.width % self.heads:
+        is_divided = self.kind == "transformer" and not self.head_dim
+        if is_divided and self.width % self.heads:
             pairs = 2 * self.heads  # rotary needs an even head size
             raise BadInput(
                 f"the width {self.width} is not a multiple of {self.heads} heads: use "

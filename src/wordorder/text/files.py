@@ -100,8 +100,6 @@ def documents_of_path(
             inside = _inside(path)
             documents = _documents_of_folder(path, inside, field, notes, streamed)
             return documents, any(_format(file) in TABLES for file in inside.files)
-    except BadInput:
-        raise
     except OSError:  # name too long, or no permission: read_bytes raises the error with its reason
         pass
     documents = _documents_of_file(path, field, notes, streamed, missing=_missing(name))

@@ -39,7 +39,7 @@ class ClaimsOptions:
             files; local, to try it on this machine. By default they are processes of this command.
         slurm_options: what each job asks for, as time=60 (minutes) cpus=4 gpus=1 memory=16 (GB)
             partition=NAME account=NAME qos=NAME constraint=NAME jobs=64 (submitted at a time).
-        strict: exit with code 3 if any claim does not hold.
+        strict: exit with code 3 unless every claim holds.
         json: print one JSON object instead of a table.
         markdown: print a table in Markdown.
     """

@@ -52,7 +52,8 @@ class ExtendOptions:
         data: the text, on whose validation part everything is measured; by default the run's own.
         field: column of tables and datasets that holds the text.
         pack: let windows continue from one document into the next.
-        base: for --method base: the new base; by default the smallest for the new length.
+        base: for --method base: the new base; by default the smallest for the new length, or the
+            old base times the factor if that is larger.
         neighbours: for --method self-extend: number of nearest tokens at their exact distance; by
             default half of the trained length.
         rate: learning rates of the fine-tuning, as a share of those of the run.

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from wordorder.errors import BadInput, Refused
+from wordorder.interop.holders import KINDS
 from wordorder.text.backends import SPELLINGS
 from wordorder.text.tokenizer import Tokenizer
 
@@ -48,7 +49,7 @@ def algorithm_of(tokenizer: Tokenizer, file: Path) -> dict[str, Any]:
         Refused: none of its patterns splits text as this tokenizer does.
     """
     data = json.loads(tokenizer.backend.to_str())
-    if tokenizer.kind in ("bpe", "bytes"):
+    if tokenizer.kind in KINDS["gguf"].tokenizers:
         is_plain = data["pre_tokenizer"]["type"] == "ByteLevel"  # no effect on bytes
         pattern = GPT2 if is_plain and data["pre_tokenizer"]["use_regex"] else OURS
         return _byte_level(pattern)

@@ -52,7 +52,13 @@ def commands(folder: str, file: str, name: str) -> list[str]:
 
 
 def model_card(
-    name: str, file: str, run: Run, architecture: str, comparisons: Sequence[LogitComparison]
+    name: str,
+    file: str,
+    run: Run,
+    architecture: str,
+    comparisons: Sequence[LogitComparison],
+    *,
+    opens: bool,
 ) -> str:
     """Return README.md.
 
@@ -60,6 +66,7 @@ def model_card(
         name: of the folder.
         architecture: llama.cpp's name of it.
         comparisons: with the run's own model.
+        opens: llama.cpp puts a token before a text.
     """
     config = run.model_config
     lines = [
@@ -73,7 +80,9 @@ def model_card(
         *commands(".", file, MODEL),
         "```",
         "",
-        "The file names the token that stands before a text, as in wordorder.",
+        "The file names the token that stands before a text, as in wordorder."
+        if opens
+        else "No token stands before a text, as in the model that was imported.",
         "",
         "Largest differences of llama.cpp's logits from those of the model that was trained (at "
         f"most {max(each.tolerance for each in comparisons):.2g} is allowed):",

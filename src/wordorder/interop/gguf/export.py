@@ -70,7 +70,8 @@ def write(
         texts, comparisons = _written(folder / file, dtype, *settings)
     notes = (*_notes(model, comparisons, dtype), *_notes_on_ends(run), *_notes_on_texts(run))
     write_text(folder / "Modelfile", card.modelfile(file, run))
-    write_text(folder / "README.md", card.model_card(name, file, run, architecture, comparisons))
+    about = (name, file, run, architecture, comparisons)
+    write_text(folder / "README.md", card.model_card(*about, opens=opens_texts(run)))
     program = f"xllamacpp {version('xllamacpp')}"
     return Written(f"llama.cpp's {architecture}", program, comparisons, texts, notes)
 
