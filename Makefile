@@ -23,6 +23,16 @@ TORCH_INDEX ?= $(shell test "$$(uname)" = Linux && ! command -v nvidia-smi >/dev
 unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(PIP) install -qq --no-compile -c constraints.txt
 
+# `make PYTHON=...` makes the environment; one of another version that is there would be used.
+ifeq ($(origin PYTHON),command line)
+ifneq ($(wildcard .venv/bin/python),)
+version = $(shell $(1) -c 'import sys; print(sys.version_info[:2])')
+ifneq ($(call version,$(PYTHON)),$(call version,.venv/bin/python))
+$(error .venv has another Python than $(PYTHON): run make clean first)
+endif
+endif
+endif
+
 .PHONY: help install quickstart test test-all docs mutants lint clean
 
 help:

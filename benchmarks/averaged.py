@@ -48,6 +48,7 @@ def main() -> None:
     if options.table:
         print_table(list(done.values()))
         return
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     keep_large_blocks()
     torch.set_num_threads(1)
     for steps in options.steps:
@@ -132,7 +133,9 @@ def print_table(lines: list[dict[str, Any]]) -> None:
                     continue
                 differences = [e[name]["validation"] - o for e, o in zip(at, own, strict=True)]
                 estimate = interval(differences)
-                cells.append(f"{estimate.mean:+.3f} ({estimate.low:+.3f} to {estimate.high:+.3f})")
+                low, high = estimate.low, estimate.high
+                ends = "" if low is None else f" ({low:+.3f} to {high:+.3f})"
+                cells.append(f"{estimate.mean:+.3f}{ends}")
             print(f"| {steps:,} | {when} | {' | '.join(cells)} |")
 
 

@@ -32,6 +32,7 @@ NEVER = 1 << 40
 
 def main() -> None:
     options = _options()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     keep_large_blocks()
     torch.set_num_threads(1)
     lines = options.out.read_text().splitlines() if options.out.exists() else []

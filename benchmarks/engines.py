@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from decode import PROMPT_TOKENS, in_turn, ours_writes, random_model, they_write, timed
 
+from wordorder.interop.gguf.algorithm import algorithm_of
 from wordorder.interop.gguf.file import DTYPES, write_gguf
 from wordorder.interop.gguf.llama_cpp import LlamaCpp
 from wordorder.interop.holders import architecture_of_llama_cpp
@@ -71,10 +72,14 @@ def engines(
     contenders["transformers"] = partial(they_write, converted(model), prompt, tokens)
     backend = byte_backend()
     add_special(backend, ENDS_OF_TEXT)
+    tokenizer = Tokenizer(backend)
     name = architecture_of_llama_cpp(model.config).class_name
     for dtype in DTYPES:
         path = folder / f"{dtype}.gguf"
-        write_gguf(path, model, Tokenizer(backend), name, dtype=dtype, title="benchmark")
+        algorithm = algorithm_of(tokenizer, folder / "vocabulary.gguf")
+        write_gguf(
+            path, model, tokenizer, name, algorithm=algorithm, dtype=dtype, title="benchmark"
+        )
         file = LlamaCpp(path, context=len(prompt) + tokens, threads=threads)
         contenders[f"llama.cpp {dtype}"] = partial(llama_cpp_writes, file, prompt, tokens)
     return contenders

@@ -103,10 +103,10 @@ fi
         "$here/../tests/training/test_on_gpu.py"
     run 2 105 "$PYTHON" "$here/positions.py" --device "$device" --here --layers-only --json $layers
     run 3 110 "$PYTHON" "$here/train_step.py" --device "$device" --dtype bfloat16 --json \
-        --positions rotary "${with_peer[@]}" $step
+        --positions rotary ${with_peer[@]+"${with_peer[@]}"} $step
     if [ -n "$text" ]; then
         run 4 120 "$PYTHON" "$here/time_to_loss.py" --device "$device" --data "$text" --seeds 1 \
-            --json "${with_peer[@]}" --peer-options="$shorter" $recipe
+            --json ${with_peer[@]+"${with_peer[@]}"} --peer-options="$shorter" $recipe
     else
         echo "part 4 is left out: give --text FILE" >&2
     fi

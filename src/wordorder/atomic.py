@@ -75,8 +75,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def flush(path: Path) -> None:
-    """Write the buffers of a file or folder to the disk (fsync)."""
-    handle = os.open(path, os.O_RDONLY)
+    """Write the buffers of a file or folder to the disk (fsync); on Windows only of a file."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

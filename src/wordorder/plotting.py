@@ -29,6 +29,8 @@ def plain(text: str) -> str:
     characters and lone surrogates (file names that are not UTF-8). Long names are cut, because a
     name of 255 letters leaves no room for the plot.
     """
+    if text.startswith("_"):  # which hides a name from a legend
+        text = f" {text}"
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]}..."
     printed = "".join(c if c.isprintable() or c == "\n" else escape_of(c) for c in text)

@@ -258,3 +258,17 @@ def test_letters_of_keys_are_single_letters() -> None:
 
     alphabet = _alphabet(Words(), np.arange(13))  # type: ignore[arg-type]
     assert alphabet.tolist() == list(range(2, 12))
+
+
+def test_digits_that_are_all_unknown_are_no_symbols() -> None:
+    class Unknown:
+        """Has letters, and one token for everything else."""
+
+        def encode(self, text: str) -> list[int]:
+            return [0]
+
+        def decode(self, ids: list[int]) -> str:
+            return ["?", *"abcdefghij"][ids[0]]
+
+    alphabet = _alphabet(Unknown(), np.arange(11))  # type: ignore[arg-type]
+    assert alphabet.tolist() == list(range(1, 11))

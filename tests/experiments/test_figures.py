@@ -154,3 +154,11 @@ def test_a_legend_below_the_axes_covers_no_label(monkeypatch: pytest.MonkeyPatch
     for axes in figures[0].axes:
         label, legend = axes.xaxis.label.get_window_extent(), axes.get_legend().get_tightbbox()
         assert legend.y1 <= label.y0 and legend.y0 >= 0
+
+
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend() -> None:
+    lines = tuple(
+        Line(name, look_of("rotary"), ((1.0, 3.0), (2.0, 3.4))) for name in ("_mine.Emb", "b")
+    )
+    drawn = drawing.svg(Lines("p", "p", "x", "y", lines))
+    assert "_mine.Emb<" in drawn

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from wordorder.experiments.jobs import Job, Outcome, read_stored, stored
+from wordorder.experiments.jobs import Job, Outcome, read_stored, remove_unsound, stored
 from wordorder.experiments.runner import Progress, run_jobs
 
 HERE = Path(__file__).parent
@@ -255,3 +255,18 @@ def test_a_result_that_cannot_be_written_fails_in_a_line(here: Any, tmp_path: Pa
     job = replace(job, function=lambda settings, tell: 1)
     (outcome,) = run_jobs([job], at_once=1, launcher=here)
     assert "cannot write" in str(outcome.error)
+
+
+@pytest.mark.usefixtures("no_torch")
+def test_a_damaged_result_is_removed_before_a_cluster_would_find_it(
+    jobs: Any, tmp_path: Path
+) -> None:
+    (job,) = of(jobs.doubled, {"number": 1})
+    job = replace(job, path=tmp_path / "result.json", sound=lambda result: "doubled" in result)
+    record = {"key": job.key, "job": job.settings, "seconds": 1.0, "result": {}}
+    job.path.write_text(json.dumps(record))
+    remove_unsound(job)
+    assert not job.path.exists()
+    job.path.write_text(json.dumps({**record, "result": {"doubled": 2}}))
+    remove_unsound(job)
+    assert job.path.exists()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from wordorder.evaluation.retrieval import interval_of
 from wordorder.experiments.page import Table
 from wordorder.experiments.shares import share_interval
 from wordorder.experiments.task_report import for_terminal, task_table
@@ -260,3 +261,10 @@ def test_a_mean_is_in_its_interval(rare: tuple[float, ...]) -> None:
     low, high = share_interval(rare, 256)
     assert low <= sum(rare) / len(rare) <= high
     assert low < 0.003 or high > 0.997  # ends are not cut off by the grid
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 6, 8, 10, 20, 40])
+@pytest.mark.parametrize("share", [0.2, 0.6])
+def test_equal_shares_have_an_interval_whatever_rounding_does(share: float, seeds: int) -> None:
+    low, high = interval_of([share] * seeds)
+    assert low < share - 0.05 and high > share + 0.05

@@ -91,7 +91,7 @@ def test_texts_of_another_length_have_code_of_their_own(
         sampling = Sampling(temperature=0, max_tokens=tokens)
         eager = list(generate(model, [1, 2], sampling))
         assert list(generate(model, [1, 2], sampling, step=step)) == eager
-    assert sorted(step.steps) == [256, 512]
+    assert sorted(capacity for capacity, *_ in step.steps) == [256, 512]
 
 
 def test_what_it_cannot_do_is_said(make_random: Callable[..., LanguageModel]) -> None:
@@ -161,3 +161,20 @@ def test_a_failing_compiler_is_one_line(
         list(generate(model, [1, 2], GREEDY, step=CompiledStep(model)))
     assert caught.value.code == "model.compiler-failed" and "\n" not in str(caught.value)
     torch._dynamo.reset()
+
+
+@pytest.mark.usefixtures("traced")
+@torch.no_grad()
+def test_another_length_within_a_block_has_its_own_frequencies(
+    make_random: Callable[..., LanguageModel],
+) -> None:
+    """One step for two prompts: the compiler takes the length of the context for a constant."""
+    model = make_random("rotary:scaling=dynamic,factor=2", **ONE_LAYER)
+    tokens = torch.randint(40, (1, 14), generator=torch.Generator().manual_seed(0))
+    step = CompiledStep(model)
+    for context in (40, 240):
+        cache = model.new_cache(context_length=context)
+        model.next_logits(tokens[:, :-1], cache)
+        logits = step.next_logits(tokens[:, -1:], step.cache(cache, context))
+        whole = model(Batch(tokens, context_length=context))[:, -1]
+        torch.testing.assert_close(logits, whole, **CLOSE)

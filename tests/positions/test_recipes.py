@@ -13,7 +13,7 @@ from wordorder.interop.huggingface.families import IMPORTED
 from wordorder.interop.huggingface.fields import Fields
 from wordorder.model import ModelConfig
 from wordorder.positions import ModelShape, Part, PositionError, Spec, build, canonical, parse
-from wordorder.positions.recipes import RECIPES
+from wordorder.positions.recipes import RECIPES, expanded
 
 LAYERS = 12
 SIZE = {"num_hidden_layers": LAYERS, "hidden_size": 256, "num_attention_heads": 2}
@@ -119,3 +119,10 @@ def test_a_recipe_says_what_it_stands_for(capsys: pytest.CaptureFixture[str]) ->
     assert main(["positions", "recipe:gpt-oss"]) == 0
     shown = capsys.readouterr().out
     assert RECIPES["gpt-oss"].spec in shown and "--windows 128 0" in shown
+
+
+def test_a_class_may_be_called_recipe() -> None:
+    assert expanded("mine.Recipe:k=2") == "mine.Recipe:k=2"
+    assert expanded("alibi+mine.Recipe") == "alibi+mine.Recipe"
+    with pytest.raises(PositionError, match="combines a recipe"):
+        expanded("alibi + recipe:llama3")

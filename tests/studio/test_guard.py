@@ -153,5 +153,5 @@ def test_nothing_on_the_page_parses_html() -> None:
 def test_cookies_of_other_servers_do_no_harm(runs: OpenRuns, other: str) -> None:
     app = create_app(runs, token="secret", names=("box",))
     with TestClient(app, base_url="http://box:8321", follow_redirects=False) as client:
-        cookies = f"{other}; wordorder-studio=secret".encode("latin-1")
+        cookies = f"{other}; wordorder-studio-8321=secret".encode("latin-1")
         assert client.get("/", headers={b"cookie": cookies}).status_code == 200

@@ -294,3 +294,18 @@ def test_lines_are_those_of_split_wherever_blocks_end() -> None:
         blocks = [text[start : start + size] for start in range(0, len(text), size)]
         assert list(text_lines(blocks)) == text.split("\n")
     assert list(text_lines([])) == [""]
+
+
+def test_a_folder_that_can_be_listed_and_not_entered_is_named(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("texts/a.txt", "some text")
+    stat = Path.stat
+
+    def refusing(path: Path, *, follow_symlinks: bool = True) -> Any:
+        if path.name == "a.txt":
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", refusing)
+    assert message(tmp_path / "texts").startswith("text.folder-unreadable: cannot read ")

@@ -7,7 +7,7 @@ import pytest
 from wordorder.errors import BadInput
 from wordorder.text import store as store_module
 from wordorder.text.corpus import Corpus, Document
-from wordorder.text.store import beginning, open_store
+from wordorder.text.store import beginning, cache_folder, open_store
 from wordorder.text.tokenizer import make_tokenizer
 
 CORPUS = Corpus("made", (Document("naïve", "a"), Document("日本", "b"), Document("x", "c")))
@@ -141,3 +141,9 @@ def test_unknown_character_names_its_document() -> None:
     tokenizer = make_tokenizer("characters", Corpus("ab", (Document("ab", ""),)))
     with pytest.raises(BadInput, match=r"^a: character 'n' \(U\+006E\) at offset 0"):
         open_store(CORPUS, tokenizer)
+
+
+def test_a_user_without_a_home_folder_has_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    assert not str(cache_folder()).startswith("~")

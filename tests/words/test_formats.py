@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from gensim.models import KeyedVectors
 
+from wordorder.cli.main import main
 from wordorder.errors import BadInput
+from wordorder.text import compressed
 from wordorder.words import formats
 from wordorder.words.formats import read, write
 from wordorder.words.vectors import Vectors
@@ -193,3 +195,14 @@ def test_progress_ends_at_one(tmp_path: Path, make_drawn: Callable[..., Vectors]
     write(tmp_path / "v.txt", make_drawn(300, 9))
     read(tmp_path / "v.txt", shares.append)
     assert shares[-1] == 1 and sorted(shares) == shares
+
+
+def test_a_file_that_could_not_be_written_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gensim")
+    monkeypatch.setattr(compressed, "zstd", None)
+    (tmp_path / "text.txt").write_text("some words of a text " * 50)
+    words = ["--data", str(tmp_path / "text.txt"), "--out", str(tmp_path / "v.vec.zst")]
+    assert main(["words", "train", *words]) == 2
+    assert "backports.zstd" in capsys.readouterr().err

@@ -236,6 +236,9 @@ def commit() -> str:
     here = str(Path(__file__).parent)
     describe = ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12"]
     try:
+        # It may be installed in the folder of another project, which does not track it.
+        tracked = ["git", "-C", here, "ls-files", "--error-unmatch", Path(__file__).name]
+        subprocess.run(tracked, capture_output=True, timeout=5, check=True)
         done = subprocess.run(describe, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -34,7 +34,7 @@ from wordorder.claims.claim import (
 from wordorder.experiments.jobs import Tell
 from wordorder.model import make_model
 from wordorder.model.config import PRESETS, ModelConfig
-from wordorder.training.compute import DTYPES, Compute, compiled, use
+from wordorder.training.compute import DTYPES, Compute, compiled, synchronise, use
 from wordorder.training.optimizers import Optimizer
 
 LENGTHS = (64, 256, 1024)
@@ -104,8 +104,7 @@ def _step(kind: str, length: int, machine: Compute, rows: int = 0) -> Callable[[
         optimizer.zero_gradients()
         forward(Batch(text[:, :-1], text[:, 1:])).mean().backward()
         optimizer.step(matrix_rate=RATE, rate=RATE)
-        if machine.device == "cuda":
-            torch.cuda.synchronize()
+        synchronise(machine.device)
 
     return step
 

@@ -19,6 +19,7 @@ from wordorder.errors import BadInput
 from wordorder.experiments.cluster import launcher_of
 from wordorder.numerals import first_of
 from wordorder.text.data_names import mixture_of
+from wordorder.text.sharded.folder import is_store
 from wordorder.text.user_text import user_path
 from wordorder.training.config import seconds, whole_paths
 
@@ -98,6 +99,11 @@ def _plan(options: ClaimsOptions) -> ClaimPlan:
             f"--languages has {len(options.languages)} files: give two, with the same sentences "
             "line by line",
             code="cli.claims-languages",
+        )
+    if stores := [name for name in options.data if is_store(name)]:
+        raise BadInput(
+            f"claims read text, and {stores[0]} is a store: give the files that it was made of",
+            code="cli.claims-store",
         )
     if mixture_of(options.data):
         raise BadInput(

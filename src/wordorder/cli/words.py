@@ -23,6 +23,7 @@ from wordorder.errors import BadInput
 from wordorder.locks import held_file
 from wordorder.numerals import counted
 from wordorder.settings import DataName, PathName, Positive, Threads
+from wordorder.text.compressed import check_writable
 from wordorder.text.user_text import decode_argument, user_path
 from wordorder.words.analogies import VOCABULARY, accuracy, read_questions, solved
 from wordorder.words.cache import open_vectors
@@ -305,6 +306,7 @@ def _train_into(out: Path, options: VectorOptions) -> None:
     from wordorder.words.word2vec import train_vectors
 
     gensim_models("wordorder words train")  # if it is missing, say so before the text is read
+    check_writable(out)
     logs, start = Console(stderr=True, highlight=False), time.perf_counter()
     with logs.status("reading"):
         corpus = load_corpus(options.data, field=options.field)

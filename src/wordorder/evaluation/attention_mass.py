@@ -189,6 +189,8 @@ class _Sums(Recorder):
 def attention_weights(record: AttentionRecord) -> Tensor:
     """Return the attention weights (batch, heads, query, key) of a layer.
 
+    They add up to less than 1 where a sink or stick-breaking leaves a share to no key.
+
     Raises:
         BadInput: the layer's output is not a weighted sum of its values.
     """
@@ -197,7 +199,8 @@ def attention_weights(record: AttentionRecord) -> Tensor:
     rounding = ROUNDING_OF_HALF if half else ROUNDING
     recomputed, attended = weights @ record.problem.values + added, record.attended
     off = (recomputed - attended).abs().max() / attended.abs().max().clamp(min=1e-30)
-    if off > rounding or (weights.sum(-1) - 1).abs().max() > rounding:
+    is_average = (weights.sum(-1) - 1).max() <= rounding and weights.min() >= -rounding
+    if off > rounding or not is_average:
         raise BadInput(
             "its output is not a weighted average of values, so it has no attention weights",
             code="evaluation.no-attention-weights",

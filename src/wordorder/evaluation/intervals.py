@@ -176,8 +176,9 @@ def share_interval(share: Estimate, clusters: int) -> tuple[float, float]:
         share: the proportion, as a mean over clusters.
         clusters: their number.
     """
-    half = half_width(share)
-    trials = share.mean * (1 - share.mean) * (NORMAL / half) ** 2 if half else clusters
+    half = half_width(share) or 0.0
+    varies = half > 1e-9  # more than rounding
+    trials = share.mean * (1 - share.mean) * (NORMAL / half) ** 2 if varies else clusters
     return wilson(share.mean, trials)
 
 

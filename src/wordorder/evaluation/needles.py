@@ -101,7 +101,8 @@ def _alphabet(tokenizer: Tokenizer, common: Tokens) -> Tokens:
         digits = [tokenizer.encode(digit) for digit in string.digits]
     except BadInput:  # a character tokenizer of a text without digits
         digits = []
-    if digits and all(len(tokens) == 1 for tokens in digits):
+    distinct = {tuple(tokens) for tokens in digits}  # not all of them the unknown token
+    if len(distinct) == SYMBOLS and all(len(tokens) == 1 for tokens in digits):
         return np.array(digits, dtype=np.int64)[:, 0]
     letters = [i for i in common if tokenizer.decode([int(i)]) in {*string.ascii_letters}]
     if len(letters) < SYMBOLS:

@@ -117,6 +117,12 @@ def stored(job: Job) -> Outcome | None:
         return None
 
 
+def remove_unsound(job: Job) -> None:
+    """Remove the stored result of a job if it is damaged, for launchers that only see its order."""
+    if job.path is not None and stored(job) is None and stored_for(job.order()) is not None:
+        job.path.unlink(missing_ok=True)
+
+
 def read_stored(job: Job) -> dict[str, Any] | None:
     """Return the record in a job's file, with any key; None if there is none."""
     return _read(job.path)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import resource
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -328,6 +327,8 @@ def _peak_bytes() -> int:
         if peak := re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE):
             return 1024 * int(peak[1])
     unit = 1 if sys.platform == "darwin" else 1024
+    import resource  # not on Windows
+
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

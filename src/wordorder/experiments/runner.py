@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Protocol
 
-from wordorder.experiments.jobs import Job, Outcome, Tell, stored
+from wordorder.experiments.jobs import Job, Outcome, Tell, remove_unsound, stored
 from wordorder.experiments.processes import ProcessLauncher
 
 
@@ -78,6 +78,8 @@ def run_what_is_left(
 
     if left:
         order = [jobs[number] for number in left]
+        for job in order:
+            remove_unsound(job)
         heading, seconds = plan(order)
         show.plan(order, heading, seconds)
         run_jobs(order, at_once=at_once, show=show, ended=ended, launcher=launcher)

@@ -75,7 +75,7 @@ GRID = FolderKind(
         *(
             f"figures/{name}.{kind}"
             for task in TASKS
-            for name in (f"lengths-{task}", f"curve-{task}")
+            for name in (f"lengths-{task}", f"curve-{task}", f"curve-{task}-trained")
             for kind in ("png", "svg")
         ),
         "runs/*/*-seed*.json",

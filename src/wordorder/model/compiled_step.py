@@ -36,7 +36,7 @@ class CompiledStep:
             raise refusal
         assert isinstance(model, LanguageModel)  # any other model is refused
         self.model = model
-        self.steps: dict[int, Step] = {}
+        self.steps: dict[tuple[int, bool, int], Step] = {}
 
     def cache(self, cache: Cache, context_length: int) -> FixedCache:
         """Return a cache for at least this many tokens, with the content of another cache."""
@@ -57,10 +57,13 @@ class CompiledStep:
                 code="model.compiled-cache-full",
             )
         self.model.check_positions(int(cache.positions[0, index]))
-        if capacity not in self.steps:
-            self.steps[capacity] = _compiled(self.model)
+        # What the compiler takes for constants; it checks none of it again.
+        is_static = all(layer.static_rotation for layer in self.model.position.sums)
+        key = capacity, cache.rotated, 0 if is_static else cache.context_length
+        if key not in self.steps:
+            self.steps[key] = _compiled(self.model)
         try:
-            logits = self.steps[capacity](token, cache)
+            logits = self.steps[key](token, cache)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = str(error).strip().splitlines()[0]
             raise Refused(

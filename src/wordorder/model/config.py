@@ -154,10 +154,10 @@ class ModelConfig:
                 "--head-dim",
                 code="model.width-of-heads",
             )
-        if self.norm_placement == "both" and self.parallel_residual:
+        if self.norm_placement != "before" and self.parallel_residual:
             raise BadInput(
-                "--parallel-residual adds both branches at once, which --norm-placement both does "
-                "not have: leave out one of the two",
+                "--parallel-residual adds both branches at once, which --norm-placement "
+                f"{self.norm_placement} does not have: leave out one of the two",
                 code="model.parallel-norms",
             )
         if not self.first_norm and self.norm_placement == "after":

@@ -134,7 +134,7 @@ class Dropout(nn.Module):
                 return F.dropout(x, self.share)
             shape = (count * len(x), *x.shape[1:])  # of the whole batch
             return x * F.dropout(x.new_ones(shape), self.share)[rank::count]
-        is_kept = self._bits(x.shape) >= round(self.share * 65536) - 32768
+        is_kept = self._bits(x.shape) >= min(round(self.share * 65536), 65535) - 32768
         return x * (is_kept.to(x.dtype) * (1 / (1 - self.share)))
 
     def _bits(self, shape: torch.Size) -> Tensor:

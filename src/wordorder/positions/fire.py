@@ -82,7 +82,7 @@ class Fire(Position):
                 f"fire: hidden={hidden} must be at least 1; the paper uses 32",
                 code="positions.fire-hidden",
             )
-        if not c > 0:
+        if not 1e-30 < c < 1e30:  # its logarithm is a float32
             raise PositionError(
                 f"fire: c={c} must be positive; the paper uses 0.1", code="positions.fire-c"
             )

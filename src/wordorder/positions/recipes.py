@@ -107,9 +107,10 @@ def expanded(spec: str) -> str:
     Raises:
         PositionError: there is no such recipe.
     """
-    before, prefix, name = spec.strip().lower().partition(PREFIX)
-    if not prefix:
+    found = re.search(rf"(?:^|[/+])\s*{PREFIX}", spec, re.IGNORECASE)
+    if found is None:
         return spec
+    before, name = spec[: found.start()].strip(), spec[found.end() :].strip().lower()
     if before or re.search("[/+]", name):
         raise PositionError(
             f"{spec!r} combines a recipe, which is the embedding of a whole model: give "

@@ -189,7 +189,7 @@ def _is_in(frame: FrameType, *folders: str) -> bool:
 def _part(text: str, spec: str, catalogue: Mapping[str, type[Position]]) -> Part:
     name, colon, rest = text.partition(":")
     allowed = find(name, catalogue, "" if spec == name else f" in {spec!r}").options()
-    options = []
+    options: list[tuple[str, Any]] = []
     for option in _split(rest, ",") if colon else []:
         key, equals, value = (piece.strip() for piece in option.partition("="))
         if not equals or not value:
@@ -202,6 +202,11 @@ def _part(text: str, spec: str, catalogue: Mapping[str, type[Position]]) -> Part
             raise PositionError(
                 f"{name} has no option {key!r}; its options are: {known}",
                 code="positions.unknown-option",
+            )
+        if key in dict(options):
+            raise PositionError(
+                f"{name} has {key} twice in {spec!r}: give it once",
+                code="positions.option-given-twice",
             )
         options.append((key, _value(value, name, key, allowed[key])))
     return Part(name if name in catalogue else canonical_name(name), tuple(options))
@@ -222,7 +227,7 @@ def _value(text: str, name: str, key: str, default: Any) -> Any:
         )
     if isinstance(default, tuple):
         try:
-            return tuple(float(item) for item in text.strip("[]").split(",") if text != "[]")
+            return tuple(_number(item) for item in text.strip("[]").split(",") if text != "[]")
         except ValueError:
             raise PositionError(
                 f"{name}: {key}={text} must be a list, such as [1,2.5]",
@@ -230,9 +235,7 @@ def _value(text: str, name: str, key: str, default: Any) -> Any:
             ) from None
     if isinstance(default, (int, float)):
         try:
-            number = float(text)
-            if math.isnan(number):
-                raise ValueError
+            number = _number(text)
             return int(text) if isinstance(default, int) else number
         except ValueError:
             kind = "a whole number" if isinstance(default, int) else "a number"
@@ -240,6 +243,13 @@ def _value(text: str, name: str, key: str, default: Any) -> Any:
                 f"{name}: {key}={text} must be {kind}", code="positions.option-not-number"
             ) from None
     return text
+
+
+def _number(text: str) -> float:
+    """Return a finite number; raise ValueError for any other text."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError
+    return number
 
 
 def _written(value: Any) -> str:

@@ -119,8 +119,15 @@ class XPos(Position):
         half = max(LEAST_SCALE, defaults.shrunk(512.0, 1024, length))
         self.resolved_scale_base = scale_base or half
         self.pairs = shape.head_dim // 2
+        decay = float(self.decays()[0])
+        if not decay > 1e-12:
+            raise PositionError(
+                f"xpos: scale_base={self.resolved_scale_base:g} and gamma={gamma:g} are so large "
+                "that nothing decays: use --position rotary",
+                code="positions.xpos-no-decay",
+            )
         # The largest difference of query positions in one forward pass.
-        self.widest = int(2 * LARGEST / float(self.decays()[0]))
+        self.widest = int(2 * LARGEST / decay)
 
     def resolved_options(self) -> dict[str, float]:
         return {"base": self.resolved_base, "scale_base": self.resolved_scale_base}

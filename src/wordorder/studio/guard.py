@@ -104,13 +104,18 @@ class Guard:
             # Out of the address bar, so that it is not copied with a link.
             rest = urlencode(query, doseq=True)
             moved = RedirectResponse(f"/?{rest}" if rest else "/", 303)
-            moved.set_cookie(COOKIE, self.token, httponly=True, samesite="strict")
+            moved.set_cookie(_cookie(headers), self.token, httponly=True, samesite="strict")
             return moved
         # Cookies of all servers on this machine arrive, also ones that http.cookies cannot read.
-        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        cookie = cookie_parser(headers.get("cookie", "")).get(_cookie(headers), "")
         if hmac.compare_digest(cookie.encode(), self.token.encode()):
             return None
         return _refused("the token is missing: open the URL that wordorder studio printed", 401)
+
+
+def _cookie(headers: Headers) -> str:
+    """Return the name of the cookie: servers on other ports of a host get it too."""
+    return f"{COOKIE}-{urlsplit('//' + headers.get('host', '')).port or 80}"
 
 
 def _from_elsewhere(headers: Headers, scope: Scope) -> bool:

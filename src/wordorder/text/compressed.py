@@ -46,7 +46,7 @@ class Compression:
 def _zstandard(raw: IO[bytes], mode: Any) -> Any:
     if zstd is None:
         raise BadInput(
-            'reading .zst before Python 3.14 needs the backports.zstd package: pip install "'
+            '.zst before Python 3.14 needs the backports.zstd package: pip install "'
             'wordorder[data]"',
             code="text.missing-zstd",
         )
@@ -67,6 +67,12 @@ COMPRESSIONS = {
 *_OTHERS, _LAST = COMPRESSIONS
 SUFFIXES = f"{', '.join(_OTHERS)} or {_LAST}"  # for messages
 DAMAGE = (EOFError, zlib.error, lzma.LZMAError, *([zstd.ZstdError] if zstd else []))
+
+
+def check_writable(path: Path | str) -> None:
+    """Raise BadInput if a file cannot be compressed as its name says."""
+    if (how := compression_of(path)) is not None:
+        how.file(io.BytesIO(), "wb").close()
 
 
 def compression_of(path: Path | str) -> Compression | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -157,18 +158,30 @@ def _inside(folder: Path) -> Inside:
         folders = [Path(where, name) for name in below if not name.startswith(".")]
         below.clear()  # what stays in it is walked next
         for path in folders:
-            if path.is_symlink():
+            if stat.S_ISLNK(_mode(path, follow=False)):
                 found.links.append(path)
             elif is_ours(path):
                 found.ours.append(path)
             else:
                 below.append(path.name)
         for path in (Path(where, name) for name in names if not name.startswith(".")):
-            try:
-                (found.files if path.is_file() else found.others).append(path)
-            except PermissionError as error:
-                _cannot_list(error)
+            (found.files if stat.S_ISREG(_mode(path)) else found.others).append(path)
     return Inside(*map(sorted, found))
+
+
+def _mode(path: Path, *, follow: bool = True) -> int:
+    """Return the mode of a file; 0 if it does not exist, such as the target of a link.
+
+    Raises:
+        BadInput: its folder can be listed and not entered.
+    """
+    try:
+        return path.stat(follow_symlinks=follow).st_mode
+    except PermissionError as error:
+        _cannot_list(error)
+    except OSError:
+        pass
+    return 0
 
 
 def _cannot_list(error: OSError) -> None:

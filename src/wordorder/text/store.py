@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -118,7 +119,9 @@ class TokenStore:
 
 def cache_folder() -> Path:
     """Return the cache folder: $XDG_CACHE_HOME/wordorder/tokens, by default in ~/.cache."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    home = os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~")) / ".cache"
+    if str(home).startswith("~"):  # a user without a home folder
+        home = tempfile.gettempdir()
     return Path(home) / "wordorder" / "tokens"
 
 

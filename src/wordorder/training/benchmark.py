@@ -28,6 +28,7 @@ from wordorder.training.compute import (
     fastest_of_three,
     fingerprinted,
     slowdown_in_bfloat16,
+    synchronise,
     use,
 )
 from wordorder.training.config import TrainConfig
@@ -150,8 +151,7 @@ def step_seconds(model: nn.Module, batch: Batch, best: float | None = None) -> f
     for _ in range(1 + STEPS_TIMED):
         start = time.perf_counter()
         model(batch).mean().backward()
-        if batch.tokens.is_cuda:
-            torch.cuda.synchronize()
+        synchronise(batch.tokens.device)
         times.append(time.perf_counter() - start)
         model.zero_grad(set_to_none=True)
         if len(times) > 1 and sum(times) > SECONDS_ENOUGH:

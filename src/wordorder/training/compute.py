@@ -251,7 +251,15 @@ def fastest_of_three(work: Callable[[], Tensor]) -> float:
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        if work().is_cuda:
-            torch.cuda.synchronize()
+        synchronise(work().device)
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+def synchronise(device: str | torch.device) -> None:
+    """Wait until a device has computed everything that was queued on it."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        torch.cuda.synchronize()
+    elif kind == "mps":
+        torch.mps.synchronize()

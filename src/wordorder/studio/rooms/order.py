@@ -147,7 +147,9 @@ def _without(asked: OrderQuestion, runs: OpenRuns, model: TokenModel) -> TokenMo
     """
     if asked.run is None:
         return _without_random(model)
-    return runs.once(asked.run, "without its embedding", lambda *_: without_position(model))
+    return runs.once(
+        asked.run, "without its embedding", lambda runs, name: without_position(runs.model(name))
+    )
 
 
 _without_random = lru_cache(maxsize=64)(without_position)

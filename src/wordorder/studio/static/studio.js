@@ -85,6 +85,10 @@ async function start() {
     if (detail.reopen) await open();
   });
   addEventListener("popstate", () => open());
+  document.querySelector("a.skip").addEventListener("click", (event) => { // a room's name follows the #
+    event.preventDefault();
+    main.focus();
+  });
   document.addEventListener("click", (event) => {
     const anchor = event.target.closest('a[href^="#/"]');
     if (!anchor || event.ctrlKey || event.metaKey || event.shiftKey) return;

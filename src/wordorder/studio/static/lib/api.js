@@ -1,5 +1,6 @@
 // Requests. A problem that the server names is an Error with its message.
 
+export const STOPPED = "the studio stopped answering: look at its terminal";
 export const GONE = "the studio does not answer: is `wordorder studio` still running in its terminal?";
 
 async function answer(response) {
@@ -32,7 +33,7 @@ export const post = (path, body, signal) =>
 /** Return a `post` that aborts its previous request, and then returns null for that one. */
 export function latest() {
   let controller;
-  return async (path, body) => {
+  const send = async (path, body) => {
     controller?.abort();
     const own = (controller = new AbortController());
     try {
@@ -43,4 +44,19 @@ export function latest() {
       throw error;
     }
   };
+  send.cancel = () => controller?.abort();
+  return send;
+}
+
+/** Return why an event stream ended: the server's message if it refuses the address, otherwise null. */
+export async function refusal(address) {
+  const controller = new AbortController();
+  try {
+    const response = await fetch(address, { signal: controller.signal });
+    return response.ok ? null : ((await response.json()).message ?? null);
+  } catch {
+    return null;
+  } finally {
+    controller.abort();
+  }
 }

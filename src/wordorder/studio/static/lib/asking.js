@@ -1,13 +1,13 @@
 // Asking the server: the latest question counts, and what is wrong is shown in the page.
 
-import { latest } from "./api.js";
+import { STOPPED, latest, refusal } from "./api.js";
 import { h } from "./dom.js";
 import { problem } from "./figure.js";
 
 /** Return a function that posts a question, and shows its answer, or in `trouble` what is wrong with it. */
 export function asking({ signal, trouble, show, fail = () => {} }) {
   const send = latest();
-  return async (path, question) => {
+  const ask = async (path, question) => {
     try {
       const answer = await send(path, question);
       if (!answer || signal.aborted) return;
@@ -18,6 +18,8 @@ export function asking({ signal, trouble, show, fail = () => {} }) {
       trouble.replaceChildren(problem(error.message));
     }
   };
+  ask.cancel = send.cancel;
+  return ask;
 }
 
 /**
@@ -35,7 +37,8 @@ export function writing({ label, question, draw, signal }) {
     let text = asked.text;
     page.replaceChildren(h("span", { class: "soft" }, text));
     button.textContent = "Stop writing";
-    source = new EventSource(`/api/inside/write?${new URLSearchParams(asked)}`);
+    const address = `/api/inside/write?${new URLSearchParams(asked)}`;
+    source = new EventSource(address);
     source.onmessage = ({ data }) => {
       const token = JSON.parse(data);
       if (token.text) page.append(...draw(token, text));
@@ -43,7 +46,10 @@ export function writing({ label, question, draw, signal }) {
       if (token.problem) page.append(problem(token.problem));
       if (token.end) stop();
     };
-    source.onerror = () => { page.append(problem("the studio stopped answering: look at its terminal")); stop(); };
+    source.onerror = async () => {
+      stop();
+      page.append(problem((await refusal(address)) ?? STOPPED));
+    };
   }
   const button = h("button", { type: "button", class: "main", onclick: write }, label);
   return { button, page };

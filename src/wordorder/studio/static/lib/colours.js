@@ -42,11 +42,19 @@ export function onTheme(action, signal) {
   document.addEventListener("themechange", action, { signal });
 }
 
+// A browser may block storage; then the choice lasts as long as the page.
+function kept(key) {
+  try { return localStorage.getItem(key); } catch { return null; }
+}
+function keep(key, value) {
+  try { localStorage.setItem(key, value); } catch { /* blocked */ }
+}
+
 const THEMES = { auto: "Auto", light: "Light", dark: "Dark" };
 
 /** Make a button switch between the system's theme, light and dark; the choice is kept. */
 export function themeButton(button) {
-  let current = localStorage.getItem("theme") ?? "auto";
+  let current = kept("theme") ?? "auto";
   const apply = () => {
     if (current === "auto") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = current;
@@ -57,7 +65,7 @@ export function themeButton(button) {
   button.addEventListener("click", () => {
     const names = Object.keys(THEMES);
     current = names[(names.indexOf(current) + 1) % names.length];
-    localStorage.setItem("theme", current);
+    keep("theme", current);
     apply();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", apply);

@@ -144,6 +144,7 @@ export function jobHead({ name, changed, signal }) {
       await post(`/api/build/${path}`, { name }, signal);
       changed(path);
     } catch (error) {
+      stop.disabled = false;
       if (error.name !== "AbortError") trouble.replaceChildren(problem(error.message));
     }
   };

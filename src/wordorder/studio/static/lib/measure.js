@@ -1,11 +1,12 @@
 // Measurements of many seconds: progress while they run, then their result.
 
+import { STOPPED, refusal } from "./api.js";
 import { h, percent } from "./dom.js";
 
 /** Follow a measurement of the server; `progress(share)` is called meanwhile. Leaving ends it. */
 export function measured(path, question, progress, signal) {
   return new Promise((resolve, reject) => {
-    const source = new EventSource(`${path}?${new URLSearchParams(question)}`);
+    const address = `${path}?${new URLSearchParams(question)}`, source = new EventSource(address);
     const end = (settle, value) => { source.close(); settle(value); };
     signal.addEventListener("abort", () => end(reject, new DOMException("left", "AbortError")), { once: true });
     source.onmessage = ({ data }) => {
@@ -14,7 +15,10 @@ export function measured(path, question, progress, signal) {
       else if (event.result) end(resolve, event.result);
       else progress(event.share);
     };
-    source.onerror = () => end(reject, new Error("the studio stopped answering: look at its terminal"));
+    source.onerror = async () => {
+      source.close();
+      end(reject, new Error((await refusal(address)) ?? STOPPED));
+    };
   });
 }
 

@@ -54,7 +54,9 @@ function newModel({ place, studio, state, signal, open }) {
     }
   }
 
+  let newest = 0; // what is timed for a size that is no longer chosen is not shown
   async function refresh() {
+    const own = ++newest;
     try {
       const answer = await ask("/api/build/estimate", question());
       if (!answer || signal.aborted) return;
@@ -63,8 +65,9 @@ function newModel({ place, studio, state, signal, open }) {
       show(answer, answer.tokens_per_second === null);
       if (answer.tokens_per_second !== null) return;
       const measured = await askMeasured("/api/build/estimate", { ...question(), measure: true });
-      if (measured && !signal.aborted) show(measured, false);
+      if (measured && !signal.aborted && own === newest) show(measured, false);
     } catch (error) {
+      if (own !== newest) return;
       start.disabled = true;
       trouble.replaceChildren(problem(error.message));
     }

@@ -31,6 +31,7 @@ function newComparison({ place, studio, state, signal, open }) {
   const question = () => ({ ...order(state), positions: state.list("positions"), seeds: state.number("seeds") });
 
   async function refresh() {
+    ask.cancel();
     const { positions, seeds, minutes, steps } = question(), runs = positions.length * seeds;
     start.disabled = true;
     foot.replaceChildren();

@@ -27,7 +27,7 @@ export async function render({ place, studio, state, signal }) {
     card.element.classList.add("stale");
     try {
       const answer = await card.send("/api/order/compare", { ...model.question, text: state.get("text"), other: state.get("other"), without: off() });
-      if (!answer || signal.aborted) return;
+      if (!answer || signal.aborted || cards.get(model.key) !== card) return;
       results.set(model.key, answer);
       card.show(answer);
     } catch (error) {

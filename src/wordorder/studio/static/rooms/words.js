@@ -25,7 +25,8 @@ export async function render({ place, studio, state, signal, reopen }) {
   const table = await post("/api/words/table", { run: run.name }, signal);
   waiting.remove();
   const has = (...words) => words.every((word) => table.names.includes(word));
-  const value = (key) => state.get(key) || usual(key, table.names, has);
+  for (const key of ["word", "a", "b", "c", "expected", "words"]) state.defaults[key] = usual(key, table.names, has);
+  const value = (key) => state.get(key);
   const names = h("datalist", { id: unique("names") }, table.names.slice(0, 1500).map((name) => h("option", { value: name })));
   const field = (key, label, change, most = 60) => {
     const element = textField({ label, value: value(key), most, wide: most > 60, change: (text) => { state.set({ [key]: text }); change(); } });
@@ -38,7 +39,7 @@ export async function render({ place, studio, state, signal, reopen }) {
   const nearLater = later(near), analogyLater = later(analogy), cloudLater = later(cloud);
 
   place.append(names,
-    h("div", { class: "controls" }, runField({ studio, value: run.name, only: any, change: (name) => { state.set({ run: name, word: "", a: "", b: "", c: "", expected: "", words: "" }, { push: true }); reopen(); } })),
+    h("div", { class: "controls" }, runField({ studio, value: run.name, only: any, change: (name) => { for (const key of ["word", "a", "b", "c", "expected", "words"]) state.values.delete(key); state.set({ run: name }, { push: true }); reopen(); } })),
     h("p", { class: "soft" }, `${run.name} has ${table.words.toLocaleString("en")} words that are one token, with a vector of ${table.dimensions} numbers each. Longer words are several tokens and have none.`),
     notice("Vectors are near each other if their words occur in similar contexts: that is all a model learns them from. A small model knows little of meaning; expect “is” near “are”, and be surprised by more."),
     h("div", { class: "pair" },
