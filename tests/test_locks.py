@@ -139,3 +139,21 @@ def test_a_file_is_held_beside_others(tmp_path: Path) -> None:
     with held_file(a), held_file(b), refused, held_file(a):
         raise AssertionError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_its_holder_removes_is_created_again(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    released = threading.Event()
+
+    def hold() -> None:
+        with held(folder):
+            released.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    while not (folder / LOCK).exists():
+        pass
+    threading.Timer(0.3, released.set).start()
+    with held(folder, wait=60):
+        holder.join()
+        assert (folder / LOCK).exists()

@@ -2,8 +2,8 @@
 
 A folder is recognised by its record, a JSON file with certain keys, and wordorder's files in it by
 their names; other files are never removed. When a new run replaces an old one, the old files are
-set aside inside the folder. They are restored unless the new run becomes usable: after an error at
-once, after a kill by the next command.
+set aside inside the folder. They are restored unless the new run has come far enough to replace
+them: after an error at once, after a kill by the next command.
 
     .wordorder-setting-aside    a move is in progress: the files in it belong to the folder itself
     .wordorder-set-aside        all files of the old run
@@ -42,6 +42,8 @@ class FolderKind:
         proofs: for a pattern that a user's own file may match: returns whether wordorder wrote it.
         inside: kinds of folders within it, by glob pattern.
         usable_with: glob patterns; the folder is usable once any of them matches. Empty: always.
+        replaces_with: glob patterns; after a kill, a new folder replaces the old one once any of
+            them matches. Empty: as soon as it is usable.
     """
 
     name: str
@@ -51,6 +53,7 @@ class FolderKind:
     proofs: Mapping[str, Callable[[Path], bool]] = field(default_factory=dict)
     inside: Mapping[str, FolderKind] = field(default_factory=dict)
     usable_with: tuple[str, ...] = ()
+    replaces_with: tuple[str, ...] = ()
 
 
 def is_ours(folder: Path) -> bool:
@@ -74,9 +77,12 @@ def is_of_kind(folder: Path, kind: FolderKind) -> bool:
 
 def is_usable(folder: Path, kind: FolderKind) -> bool:
     """Return whether a folder of this kind holds something to resume or to read."""
-    if not is_of_kind(folder, kind):
-        return False
-    return not kind.usable_with or any(any(folder.glob(pattern)) for pattern in kind.usable_with)
+    return is_of_kind(folder, kind) and _has_any(folder, kind.usable_with)
+
+
+def _has_any(folder: Path, patterns: tuple[str, ...]) -> bool:
+    """Return whether a file matches one of the patterns; also if there are none."""
+    return not patterns or any(any(folder.glob(pattern)) for pattern in patterns)
 
 
 def own_files(folder: Path, kind: FolderKind) -> Iterator[Path]:
@@ -158,8 +164,8 @@ def discard_replaced(folder: Path) -> None:
 def recover(folder: Path, kind: FolderKind) -> None:
     """Complete or undo a replacement that was killed; the lock must be held.
 
-    The old contents are restored, or removed if the new ones are usable. Unfinished files are
-    removed.
+    The old contents are restored, or removed if the new ones are complete enough to replace them.
+    Unfinished files are removed.
     """
     for pattern in _subfolders(kind):
         for sub in folder.glob(pattern):
@@ -168,7 +174,7 @@ def recover(folder: Path, kind: FolderKind) -> None:
         if (folder / MOVING).is_dir():
             _bring_back(folder)
         if is_set_aside(folder):
-            if is_usable(folder, kind):
+            if is_usable(folder, kind) and _has_any(folder, kind.replaces_with):
                 discard_replaced(folder)
             else:
                 _give_back(folder, kind)

@@ -100,9 +100,16 @@ def _locked(path: Path, target: str, wait: float) -> int:
         OSError: the lock file cannot be written.
         Refused: another process holds the lock.
     """
-    deadline = time.monotonic() + wait
+    deadline, waited = time.monotonic() + wait, False
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            if not waited:
+                raise
+            path.parent.mkdir(parents=True, exist_ok=True)  # its holder has removed the folder
+            continue
+        waited = True
         try:
             if _lock(handle):
                 if _is_still(path, handle):

@@ -168,6 +168,8 @@ def test_a_value_that_cannot_be(
         ("steps", "must set options by name"),
         ("steps: [", "is not valid YAML"),
         ("steps: 2026-13-45", "is not valid YAML"),
+        ("steps: !!bool maybe", "is not valid YAML"),
+        ("steps: !!timestamp soon", "is not valid YAML"),
         ("a: &a [*a]\nsteps: *a", "is not valid YAML"),
         ("!!python/object:os.system {}", "is not valid YAML"),
         ("[" * 5000, "is not valid YAML"),

@@ -188,6 +188,8 @@ def test_overfitting_is_said() -> None:
     assert not final_notes.overfitting([*steps, record(50, 4.2), record(100, 4.0)])  # still falls
     assert not final_notes.overfitting([*steps, record(50, 3.3), record(100, 3.5)])  # not far above
     assert not final_notes.overfitting([*steps, record(50, 3.99), record(100, 4.0)])  # no rise
+    perfect = [{"step": 1, "loss": 0.0}, record(50, 3.5), record(100, 4.0)]
+    assert "is 4.000, above the training loss of 0.000" in final_notes.overfitting(perfect)
 
 
 def test_best_and_last_are_said() -> None:

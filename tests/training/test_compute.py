@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -205,3 +206,13 @@ def test_threads_are_measured_where_they_may_be_chosen(
         assert set(timed) == {1}
     finally:
         torch.set_num_threads(before)
+
+
+def test_another_number_of_ranks_uses_as_many_threads_in_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    alone, two = recorded(threads=8), recorded(threads=4, ranks=2)
+    assert compute.check_same(alone, TrainConfig(), False, ranks=4).threads == 2
+    assert compute.check_same(two, TrainConfig(), False, ranks=1).threads == 8
+    assert compute.check_same(recorded(threads=64), TrainConfig(), True).threads == 8

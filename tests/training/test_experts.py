@@ -10,6 +10,7 @@ import torch
 
 from wordorder.model.experts import BIAS_STEP
 from wordorder.training.plan import Plan, peak_bytes, plan_of
+from wordorder.training.preparation import set_weights
 from wordorder.training.size import operations_per_token
 
 from .conftest import Clock, Killed, TinyRun, same
@@ -95,3 +96,10 @@ def test_the_plan_counts_active_parameters_and_operations(tiny: Callable[..., Ti
     attention = 3 * 16 * 2 * 12  # 2 heads of 8 + 4 over 16 tokens
     assert operations_per_token(config.model) == 6 * active + 2 * attention
     assert peak_bytes(config, model) > 0
+
+
+def test_timed_trial_steps_leave_no_selection_biases(tiny: Callable[..., TinyRun]) -> None:
+    training = make_run(tiny, "r", "sigmoid").go(clock(), steps=5)
+    set_weights(training.model, 0, None)
+    for name, bias in training.model.state_dict().items():
+        assert not name.endswith("selection_bias") or not bias.any(), name

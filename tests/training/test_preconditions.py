@@ -16,6 +16,8 @@ from small_config import TEXT, small_config
 
 import wordorder as wo
 from wordorder.errors import BadInput, Failed
+from wordorder.training.preparation import _validation_steps
+from wordorder.training.training_data import read_training_data
 
 from .conftest import Clock
 
@@ -81,3 +83,31 @@ def test_a_run_does_not_begin_from_weights_that_are_not_finite(config: wo.TrainC
     with pytest.raises(BadInput, match=r"final_norm\.weight is not finite"):
         wo.train(again)
     assert contents(out) == before
+
+
+def test_weights_with_an_infinite_loss_do_not_blame_the_learning_rate(
+    config: wo.TrainConfig,
+) -> None:
+    first = wo.train(config)
+    weights = load_file(first.folder / "model.safetensors")
+    weights["final_norm.weight"].fill_(3e38)
+    save_file(weights, first.folder / "model.safetensors")
+    again = replace(config, init=str(first.folder), out=str(first.folder.parent / "next"))
+    with pytest.raises(Failed, match="not finite with the initial weights") as caught:
+        wo.train(again)
+    assert caught.value.code == "training.initial-loss-not-finite"
+
+
+@pytest.mark.parametrize("average", ["none", "ema"])
+def test_expected_validations_follow_the_options(config: wo.TrainConfig, average: str) -> None:
+    config = replace(config, average=average)
+    data = read_training_data(config)
+
+    def steps(every: int) -> float:
+        return _validation_steps(replace(config, evaluate_every=every), data, 1000)
+
+    assert steps(1) > 50 * steps(100) > 0
+    if average == "ema":
+        assert steps(1) == 2 * _validation_steps(
+            replace(config, evaluate_every=1, average="none"), data, 1000
+        )

@@ -15,12 +15,14 @@ from safetensors.torch import load_file
 from training.rank_runs import case, losses, start, write_texts
 from training.rank_worker import compute_for, config_of
 
+from wordorder.cli.launch import is_worker
+from wordorder.cli.main import main
 from wordorder.errors import BadInput, Failed
 from wordorder.positions import CATALOGUE
 from wordorder.training import checkpoints, sharding
 from wordorder.training.metrics import read
 from wordorder.training.parts import RankParts
-from wordorder.training.ranks import ALONE, Ranks
+from wordorder.training.ranks import ALONE, Ranks, joined
 from wordorder.training.start import resume, train
 
 TOLERANCE = 2e-5  # of losses in float32
@@ -250,3 +252,25 @@ def test_a_batch_that_cannot_be_shared_names_one_that_can() -> None:
         Ranks(0, 3).check_batch_size(8)
     assert caught.value.code == "training.batch-not-shared"
     Ranks(0, 4).check_batch_size(8)
+
+
+def test_one_process_of_a_scheduler_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SageMaker and Kubeflow set RANK=0 and WORLD_SIZE=1; some scripts leave it empty."""
+    monkeypatch.setenv("RANK", "0")
+    for text in ("1", "", " 1 "):
+        monkeypatch.setenv("WORLD_SIZE", text)
+        with joined() as ranks:
+            assert ranks is ALONE
+        assert not is_worker()
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(BadInput, match="WORLD_SIZE is 'two'"), joined():
+        pass
+
+
+def test_ranks_other_than_those_of_torchrun_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["train", "--data", "text.txt", "--ranks", "4"]) == 2
+    assert "--ranks 4, but torchrun started 2 processes" in capsys.readouterr().err

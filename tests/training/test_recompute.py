@@ -111,3 +111,15 @@ def test_results_of_earlier_versions_are_found_by_their_settings() -> None:
     changed = replace(config, recompute=True, average="tail")
     for each in (config, changed):
         assert TrainConfig.from_dict(each.to_dict(), each.model) == each
+
+
+def test_the_remedy_for_several_ranks_is_of_their_whole_batch() -> None:
+    large = ModelConfig(width=256, layers=12, heads=4, trained_length=1024, dropout=0.0)
+    config = TrainConfig(model=large, batch_size=32)
+    model = make_model(large)
+    each = peak_bytes(config, model, ranks=4)
+    said = str(out_of_memory(config, model, available=each - 1, ranks=4))
+    assert "batches of 8 on each of 4 ranks x 1024 tokens" in said
+    rows = int(said.partition("--batch-size ")[2].split()[0].rstrip(","))
+    assert rows < 32 and rows % 4 == 0
+    assert peak_bytes(replace(config, batch_size=rows), model, ranks=4) < each

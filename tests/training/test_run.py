@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from wordorder.errors import BadInput
-from wordorder.training.run import Run
+from wordorder.folders import ASIDE, recover
+from wordorder.training.run import RUN, Run
 
 
 def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
@@ -36,3 +38,18 @@ def test_a_run_with_a_file_missing_says_which(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"config.json is missing") as caught:
         Run.load(tmp_path)
     assert caught.value.code == "training.incomplete-run"
+
+
+@pytest.mark.parametrize(("step", "kept"), [(0, "old"), (10, "new")])
+def test_a_killed_replacement_needs_a_checkpoint_with_training(
+    tmp_path: Path, step: int, kept: str
+) -> None:
+    """The checkpoint of step 0 has learned nothing that is worth an old run."""
+    record = dict.fromkeys(("wordorder", *RUN.keys))
+    for folder, name in ((tmp_path / ASIDE, "old"), (tmp_path, "new")):
+        (folder / f"training/step-{step:08d}").mkdir(parents=True)
+        (folder / f"training/step-{step:08d}/state.json").write_text("{}")
+        (folder / "config.json").write_text(json.dumps({**record, "name": name}))
+    recover(tmp_path, RUN)
+    assert json.loads((tmp_path / "config.json").read_text())["name"] == kept
+    assert not (tmp_path / ASIDE).exists()

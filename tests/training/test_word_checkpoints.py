@@ -107,3 +107,14 @@ def test_what_is_no_number_of_words_is_refused(
     assert main([*TRAIN, count]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "number of words" in error and not Path("run").exists()
+
+
+def test_a_run_is_not_replaced_by_one_that_begins_from_its_checkpoint(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TRAIN, "20"]) == 0
+    before = Path("run/words/20/model.safetensors").read_bytes()
+    again = "train --data text.txt --init run/words/20 --out run --overwrite --steps 2".split()
+    assert main(again) == 2
+    assert "--init run/words/20 belongs to the run to be overwritten" in capsys.readouterr().err
+    assert Path("run/words/20/model.safetensors").read_bytes() == before

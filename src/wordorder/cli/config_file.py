@@ -78,7 +78,8 @@ def read_config_file(name: str) -> dict[str, Any]:
             "which is one mapping: write the options themselves",
             code="cli.config-merge-key",
         ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2026-13-45
+    # Values whose tag does not fit raise all of these, such as the date 2026-13-45 or !!bool maybe.
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise BadInput(
             f"--config {name} is not valid YAML: {' '.join(str(error).split())}",
             code="cli.config-not-yaml",

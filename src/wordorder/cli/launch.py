@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shlex
 import signal
 import sys
 import uuid
@@ -15,17 +14,24 @@ from pathlib import Path
 
 from wordorder import stopping
 from wordorder.errors import Failed
+from wordorder.folders import is_set_aside, is_usable
 from wordorder.stopping import Stopped
+from wordorder.training.checkpoints import newest_step
 from wordorder.training.config import TrainConfig, folder_of
-from wordorder.training.ranks import Ranks
+from wordorder.training.moved_text import resume_command
+from wordorder.training.ranks import Ranks, world_size
+from wordorder.training.run import RUN
 
 LAUNCHER = "WORDORDER_LAUNCHER"
 RESTARTS, LAUNCH = "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_RUN_ID"
 
 
 def is_worker() -> bool:
-    """Return whether torchrun started this process."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    """Return whether torchrun started this process as one of several ranks.
+
+    Schedulers such as SageMaker and Kubeflow set RANK=0 and WORLD_SIZE=1 for a single process.
+    """
+    return world_size() > 1
 
 
 def launch(arguments: list[str], ranks: int, max_restarts: int, folder: Path) -> int:
@@ -70,10 +76,12 @@ def launch(arguments: list[str], ranks: int, max_restarts: int, folder: Path) ->
         killed = {r: -code for r, code in codes.items() if code < 0 and -code != signal.SIGTERM}
         if killed:
             rank, number = next(iter(killed.items()))
-            quoted = shlex.quote(str(folder))
+            remedy = f"continue with {resume_command(folder)} --ranks {ranks}"
+            if is_set_aside(folder) or not is_usable(folder, RUN):
+                remedy = "nothing was saved; train again"
             raise Failed(
                 f"rank {rank} was killed by {signal.Signals(number).name}, so all {ranks} ranks "
-                f"have ended: continue with wordorder train --resume {quoted} --ranks {ranks}",
+                f"have ended: {remedy}",
                 code="cli.rank-killed",
             ) from None
         return next((code for code in codes.values() if code > 0), Failed.exit_code)
@@ -115,4 +123,6 @@ def interrupted_run(config: TrainConfig, command: str) -> Path | None:
     except (OSError, ValueError):
         return None
     same = record.get("launch") == os.environ.get(LAUNCH) and record.get("command") == command
+    if is_set_aside(folder) and not newest_step(folder / "training"):
+        return None  # the old run will be restored
     return folder if same and any((folder / "training").glob("step-*")) else None

@@ -74,6 +74,12 @@ class Given:
     written: frozenset[str]
 
 
+OF_TRANSFORMERS = (
+    "position key_value_heads head_dim feed_forward feed_forward_width norm_placement "
+    "parallel_residual qk_norm windows first_norm embedding_norm attention_softcap attention_sinks"
+)
+
+
 def defaults(
     arguments: Sequence[str],
     preset: str | None = None,
@@ -233,9 +239,7 @@ def _overruling(options: RunOptions) -> Iterator[tuple[bool, str, str, BadInput]
     yield (
         model.kind == "gru",
         "model",
-        "position key_value_heads head_dim feed_forward feed_forward_width norm_placement "
-        "parallel_residual qk_norm windows first_norm embedding_norm attention_softcap "
-        "attention_sinks",
+        OF_TRANSFORMERS,
         BadInput(
             "{} is an option of transformers, but --model is gru: leave it out",
             code="cli.overruled-by-gru",

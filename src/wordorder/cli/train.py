@@ -39,7 +39,7 @@ from wordorder.training.display import Display
 from wordorder.training.follower import follow
 from wordorder.training.metrics import read
 from wordorder.training.plan import Plan, readable_seconds
-from wordorder.training.ranks import Ranks, joined
+from wordorder.training.ranks import Ranks, joined, world_size
 from wordorder.training.report import shown_sample
 from wordorder.training.run import Run
 from wordorder.training.start import resume, train
@@ -65,6 +65,12 @@ def main(arguments: list[str]) -> int:
             "--max-restarts starts ranks again, and without --ranks there is one process: add "
             "--ranks 2 or more, or leave it out",
             code="cli.train-restarts-alone",
+        )
+    if is_worker() and options.ranks not in (1, world_size()):
+        raise BadInput(
+            f"--ranks {options.ranks}, but torchrun started {world_size()} processes: leave out "
+            "--ranks",
+            code="cli.train-ranks-differ",
         )
     if options.ranks > 1 and not is_worker():
         folder = Path(options.resume) if options.resume else folder_of(options.train)

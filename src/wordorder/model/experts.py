@@ -161,6 +161,12 @@ class Experts(nn.Module):
         loads, self.loads = self.loads, None
         return loads
 
+    def reset(self) -> None:
+        """Forget the loads, and set the selection biases to 0."""
+        self.loads = None
+        if self.router.selection_bias is not None:
+            self.router.selection_bias.zero_()
+
     @torch.no_grad()
     def adjust(self, loads: Tensor) -> None:
         """Raise the selection biases of experts below the mean load, and lower the others."""

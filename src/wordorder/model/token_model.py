@@ -219,7 +219,10 @@ class TokenModel(nn.Module):
         return None
 
     def initialise(self, seed: int) -> None:
-        """Draw every weight from a seed; weights on a GPU get the same values as on a CPU."""
+        """Draw every weight from a seed; weights on a GPU get the same values as on a CPU.
+
+        Mixtures of experts forget what they counted, and their selection biases are 0 again.
+        """
         device = self.embedding.weight.device
         if device.type in ("cpu", "meta"):
             self.draw_weights(seed)
@@ -227,6 +230,8 @@ class TokenModel(nn.Module):
             self.to("cpu")
             self.draw_weights(seed)
             self.to(device)
+        for mixture in self._mixtures():
+            mixture.reset()
 
     @torch.no_grad()
     def draw_weights(self, seed: int, module: nn.Module | None = None) -> None:

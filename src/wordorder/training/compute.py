@@ -174,10 +174,14 @@ def check_same(
         differs.append("it was compiled, but there is no C++ compiler")
     if recorded.torch != torch.__version__:
         differs.append(f"it ran on torch {recorded.torch}, this is {torch.__version__}")
-    if device == "cpu" and recorded.threads > (os.cpu_count() or 1):
-        cores = counted(os.cpu_count() or 1, "core")
-        differs.append(f"it used {recorded.threads} threads, and this machine has {cores}")
-    here = fingerprinted(compute_with(recorded, device=device))
+    threads, most = recorded.threads, os.cpu_count() or 1
+    if device == "cpu" and ranks != recorded.ranks:  # as many in all
+        threads = max(1, threads * recorded.ranks // ranks)
+    if device == "cpu" and threads > most:
+        cores = counted(most, "core")
+        differs.append(f"it used {threads} threads, and this machine has {cores}")
+        threads = most
+    here = fingerprinted(compute_with(recorded, device=device, threads=threads))
     others = _other_processor(recorded, here, say)
     differs += others
     if differs and not inexact:

@@ -59,12 +59,13 @@ def overfitting(records: Records) -> str:
     recent = steps[-max(1, len(steps) // 10) :]
     training = sum(r["loss"] for r in recent) / len(recent)
     best, last = min(checks, key=lambda r: r["validation_loss"]), checks[-1]
-    above = last["validation_loss"] / training - 1
-    if above <= FAR_ABOVE or last["validation_loss"] <= (1 + RISEN) * best["validation_loss"]:
+    is_far = last["validation_loss"] > (1 + FAR_ABOVE) * training
+    if not is_far or last["validation_loss"] <= (1 + RISEN) * best["validation_loss"]:
         return ""
+    above = f"{100 * (last['validation_loss'] / training - 1):.0f}% above" if training else "above"
     return (
         f"overfitting: the {last.get('text', 'validation')} loss is {last['validation_loss']:.3f}, "
-        f"{100 * above:.0f}% above the training loss of {training:.3f}, and has risen since step "
+        f"{above} the training loss of {training:.3f}, and has risen since step "
         f"{best['step']:,} ({best['validation_loss']:.3f}): use more text, fewer steps, a smaller "
         "model or more --dropout"
     )

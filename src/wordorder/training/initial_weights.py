@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from wordorder.errors import BadInput
 from wordorder.model import TokenModel
-from wordorder.training.run import Run, misfits
+from wordorder.training.run import Run, misfits, stored_weights
 
 
 def weights_of(first: Run, model: TokenModel) -> dict[str, Tensor]:
@@ -18,9 +17,9 @@ def weights_of(first: Run, model: TokenModel) -> dict[str, Tensor]:
     others: so they are neither likelier nor less likely than an average token.
 
     Raises:
-        BadInput: the other run has another architecture.
+        BadInput: the other run is damaged, or has another architecture.
     """
-    tensors = load_file(first.folder / "model.safetensors")
+    tensors = stored_weights(first.folder / "model.safetensors")
     if added := model.config.vocabulary_size - first.model_config.vocabulary_size:
         expected, size = model.state_dict(), first.model_config.vocabulary_size
         for name, tensor in tensors.items():

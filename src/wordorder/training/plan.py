@@ -264,19 +264,25 @@ def check_memory(config: TrainConfig, model: TokenModel, device: str, ranks: Ran
         available //= ranks.on_this_machine
     needed = peak_bytes(config, model, ranks.count, device)
     if available is not None and needed > available:
-        raise out_of_memory(config, model, available, device)
+        raise out_of_memory(config, model, available, device, ranks.count)
 
 
 def out_of_memory(
-    config: TrainConfig, model: TokenModel, available: int | None = None, device: str = "cpu"
+    config: TrainConfig,
+    model: TokenModel,
+    available: int | None = None,
+    device: str = "cpu",
+    ranks: int = 1,
 ) -> Failed:
     """Return the error for a run that does not fit, with the estimate and settings that fit.
 
     Args:
-        available: bytes of available memory; None: unknown.
+        available: bytes of memory available to this rank; None: unknown.
+        ranks: number of processes that share a batch.
     """
-    needed = peak_bytes(config, model, device=device)
-    batch, length = config.batch_size, config.model.trained_length
+    needed = peak_bytes(config, model, ranks, device)
+    batch, length = config.batch_size // ranks, config.model.trained_length
+    each = f"{batch} on each of {ranks} ranks" if ranks > 1 else f"{batch}"
     limit = f", but only {readable_bytes(available)} is available" if available is not None else ""
     room = 0.7 * (available or needed) - _bytes_without_batch(config, model, device)
     remedies = []
@@ -286,7 +292,7 @@ def out_of_memory(
     if rows := max(0, int(min(batch, room / _row_bytes(config, model.config)))):
         accumulate = -(-batch * config.accumulate // rows)
         same = f" --accumulate {accumulate}" if accumulate <= MOST_ACCUMULATED else ""
-        remedies.append(f"--batch-size {rows}{same}")
+        remedies.append(f"--batch-size {rows * ranks}{same}")
     shorter = length
     while shorter and batch * _row_bytes(config, model.config, shorter) > room:
         shorter = shorter * 3 // 4
@@ -295,7 +301,7 @@ def out_of_memory(
     remedies = remedies or ["fewer --layers, a smaller --width, or --preset nano"]
     return Failed(
         f"out of memory: a model of width {model.config.width} and {model.config.layers} layers "
-        f"with batches of {batch} x {length} tokens needs about {readable_bytes(needed)}{limit}: "
+        f"with batches of {each} x {length} tokens needs about {readable_bytes(needed)}{limit}: "
         f"use {', or '.join(remedies)}",
         code="training.out-of-memory",
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from wordorder.errors import BadInput
+from wordorder.errors import BadInput, Failed
 from wordorder.model import TokenModel, make_model, shape_of
 from wordorder.training import loop
 from wordorder.training.benchmark import SECONDS_WORTH_COMPILING, measure, step_seconds
@@ -120,7 +120,7 @@ def _prepare(
     check_memory(config, shape_of(config.model), device, ranks)
     model = make_model(config.model)
     model.set_recompute(config.recompute)
-    with memory_explained(config, model):
+    with memory_explained(config, model, ranks):
         set_weights(model, config.seed, weights)
         model.to(device)
         compute, forward, timing = _measured(
@@ -176,7 +176,16 @@ def _measured(
     trial = Training(
         at_rest, compute, training_data, model, steps=1000, forward=forward, ranks=ranks
     )
-    took = _step_seconds(trial, WARM_UP_SECONDS / 4 if fixed_steps is None else 0.0)
+    try:
+        took = _step_seconds(trial, WARM_UP_SECONDS / 4 if fixed_steps is None else 0.0)
+    except Failed as error:
+        if error.code != "training.not-finite":
+            raise
+        raise Failed(
+            "the loss or its gradient is not finite with the initial weights, before any step: "
+            "try --dtype float32, other weights, or other options of the model",
+            code="training.initial-loss-not-finite",
+        ) from None
     left = budget - (time.perf_counter() - started)
     numbers = numbers if ranks.count == 1 else ()  # the ranks do not decide together
     return compute, forward, Timing(took, None if fixed_steps else max(0.0, left), numbers)
@@ -233,9 +242,11 @@ def _step_seconds(training: Training, least_seconds: float) -> float:
 def _validation_steps(config: TrainConfig, training_data: TrainingData, steps: float) -> float:
     """Return the time of all validations in steps; a forward pass takes a third of a step."""
     available = training_data.facts["validation_tokens"]
-    number = steps // steps_between_validations(config, int(steps))
+    number = steps // (config.evaluate_every or steps_between_validations(config, int(steps)))
     tokens = min(available, validation_tokens(config)) * number
     tokens += min(available, loop.FINAL_VALIDATION_TOKENS)
+    if config.average != "none":  # the averaged weights are validated as well
+        tokens *= 2
     return tokens / config.tokens_per_step / 3
 
 
@@ -255,7 +266,9 @@ def set_weights(model: TokenModel, seed: int, weights: Mapping[str, Tensor] | No
 
 
 @contextmanager
-def memory_explained(config: TrainConfig, model: TokenModel) -> Iterator[None]:
+def memory_explained(
+    config: TrainConfig, model: TokenModel, ranks: Ranks = ALONE
+) -> Iterator[None]:
     """Turn PyTorch's out-of-memory errors into an error with a remedy."""
     try:
         yield
@@ -264,4 +277,4 @@ def memory_explained(config: TrainConfig, model: TokenModel) -> Iterator[None]:
         if not out and "allocate memory" not in str(error):
             raise
         device = next(model.parameters()).device.type
-        raise out_of_memory(config, model, device=device) from None
+        raise out_of_memory(config, model, device=device, ranks=ranks.count) from None

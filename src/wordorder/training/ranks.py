@@ -226,6 +226,22 @@ def _as_bytes(tensor: Tensor) -> Tensor:
     return tensor.reshape(-1).view(torch.uint8)
 
 
+def world_size() -> int:
+    """Return the number of ranks that torchrun started; 1 without torchrun.
+
+    Raises:
+        BadInput: WORLD_SIZE is not a number.
+    """
+    text = os.environ.get("WORLD_SIZE", "").strip() or "1"
+    if not text.isdecimal() or int(text) < 1:
+        raise BadInput(
+            f"WORLD_SIZE is {text!r}, not a number of processes: start the ranks with torchrun, "
+            "or unset WORLD_SIZE",
+            code="training.world-size",
+        )
+    return int(text)
+
+
 @contextlib.contextmanager
 def joined() -> Iterator[Ranks]:
     """Connect the processes that torchrun started; a process by itself is alone.
@@ -233,7 +249,7 @@ def joined() -> Iterator[Ranks]:
     Raises:
         BadInput: the ranks have different versions, or their connection fails.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if world_size() == 1:
         yield ALONE
         return
     if missing := [name for name in ENVIRONMENT if name not in os.environ]:
@@ -242,7 +258,7 @@ def joined() -> Iterator[Ranks]:
             "WORLD_SIZE",
             code="training.rank-environment",
         )
-    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    rank, count = int(os.environ["RANK"]), world_size()
     here = int(os.environ.get("LOCAL_WORLD_SIZE", count))
     has_gpus = torch.cuda.is_available()
     if has_gpus:

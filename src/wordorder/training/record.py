@@ -62,12 +62,14 @@ def free_folder(config: TrainConfig) -> Path:
         f"resume it with --resume {quoted}, replace it with --overwrite, or choose another --out"
     )
     check_free(folder, RUN, overwrite=config.overwrite, remedy=remedy)
-    if config.init and _whole(config.init) == _whole(folder):
-        raise BadInput(
-            f"--init {config.init} is the run to be overwritten: choose another --out",
-            code="training.init-overwritten",
-        )
     old_files = {_whole(path) for path in own_files(folder, RUN)}
+    if config.init:  # the run itself, or one of its checkpoints by words
+        weights = user_path(config.init) / "model.safetensors"
+        if _whole(config.init) == _whole(folder) or _whole(weights) in old_files:
+            raise BadInput(
+                f"--init {config.init} belongs to the run to be overwritten: choose another --out",
+                code="training.init-overwritten",
+            )
     given = (*config.data, *config.validation_data, *config.development_data)
     for name in (weighted_name(text).name for text in given):
         if _whole(name) in old_files:

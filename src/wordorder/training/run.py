@@ -74,6 +74,8 @@ RUN = FolderKind(
     ),
     proofs={"README.md": is_ours},
     usable_with=("training/step-[0-9]*/state.json", "model.safetensors"),
+    # The checkpoint of step 0, without training, replaces nothing.
+    replaces_with=("training/step-*[1-9]*/state.json", "model.safetensors"),
 )
 
 
@@ -134,13 +136,7 @@ class Run:
         """
         path = self.folder / "model.safetensors"
         model = make_model(self.model_config)
-        try:
-            tensors = load_file(path)
-        except SafetensorError as error:
-            raise BadInput(
-                f"{path} is damaged ({error}): copy it again, or train the run again",
-                code="training.damaged-weights",
-            ) from None
+        tensors = stored_weights(path)
         if names := misfits(tensors, model):
             raise BadInput(
                 f"{path} does not fit the model in {self.folder / 'config.json'}: "
@@ -299,6 +295,21 @@ def misfits(tensors: Mapping[str, Tensor], model: TokenModel) -> list[str]:
     weights = model.state_dict()
     names = [n for n in weights if n not in tensors or tensors[n].shape != weights[n].shape]
     return names + [n for n in tensors if n not in weights]
+
+
+def stored_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file.
+
+    Raises:
+        BadInput: the file is damaged.
+    """
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise BadInput(
+            f"{path} is damaged ({error}): copy it again, or train the run again",
+            code="training.damaged-weights",
+        ) from None
 
 
 def changed_code(record: Mapping[str, Any], model: ModelConfig) -> str | None:

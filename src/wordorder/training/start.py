@@ -174,7 +174,7 @@ def train_in_held_folder(
         about = {"command": command, **(about or {})}
         with (
             replacing_contents(folder, RUN),
-            memory_explained(prepared.config, prepared.model),
+            memory_explained(prepared.config, prepared.model, ranks),
         ):
             write_folder(
                 folder, prepared.config, training_data, prepared.compute, prepared.plan, about
@@ -267,7 +267,7 @@ def resume_in_held_folder(
         record_texts(folder, config)
     model = make_model(config.model).to(compute.device)
     use(model, compute)
-    with _threads(compute.threads), memory_explained(config, model):
+    with _threads(compute.threads), memory_explained(config, model, ranks):
         forward = compiled(model, compute)
         plan = plan_of(config, compute, training_data, model, steps, None, timing)
         prepared = Preparation(config, model, compute, forward, plan)
@@ -372,7 +372,8 @@ def _run_controller(
     return RunController(
         folder,
         deadline=deadline,
-        thread_numbers=timing.thread_numbers,
+        # The ranks do not decide together.
+        thread_numbers=timing.thread_numbers if plan.compute.ranks == 1 else (),
         step_seconds=timing.step_seconds or None,
         known=known,
         ranks=plan.compute.ranks,
