@@ -33,6 +33,10 @@ SIZES = frozenset(
     "width layers heads key_value_heads head_dim feed_forward_width expert_width trained_length "
     "init".split()
 )
+OF_TRANSFORMERS = (
+    "position key_value_heads head_dim feed_forward feed_forward_width norm_placement "
+    "parallel_residual qk_norm windows first_norm embedding_norm attention_softcap attention_sinks"
+)
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,6 @@ class Given:
     run: Any
     typed: frozenset[str]
     written: frozenset[str]
-
-
-OF_TRANSFORMERS = (
-    "position key_value_heads head_dim feed_forward feed_forward_width norm_placement "
-    "parallel_residual qk_norm windows first_norm embedding_norm attention_softcap attention_sinks"
-)
 
 
 def defaults(
