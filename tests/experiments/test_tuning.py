@@ -128,6 +128,7 @@ def test_the_text_that_chooses_is_not_the_one_that_is_reported(
     class Split:
         """TrainingData with text that may choose, which the reported text is not."""
 
+        parts = ()
         development = replace(material.validation, tokens=material.validation.tokens[:60])
         validation, tokenizer = material.validation, material.tokenizer
 
@@ -145,7 +146,7 @@ def test_the_text_that_chooses_is_not_the_one_that_is_reported(
 class _Whole:
     """TrainingData of a text too short for development text."""
 
-    development = None
+    development, parts = None, ()
 
     def __init__(self, material: Any) -> None:
         self.validation, self.tokenizer = material.validation, material.tokenizer

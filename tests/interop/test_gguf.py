@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import shlex
 import sys
@@ -314,14 +315,14 @@ def test_another_interface_of_the_library_is_refused_before_it_is_used(
 ) -> None:
     from wordorder.interop.gguf import llama_cpp
 
-    right = llama_cpp._default_context
+    class Shifted(ctypes.Structure):
+        """The parameters of another version, in which a number is missing."""
 
-    def shifted(functions: Any) -> Any:
-        parameters = right(functions)
-        parameters.key_type = parameters.flash_attention
-        return parameters
+        _fields_ = llama_cpp._ContextParameters._fields_[1:]
 
-    monkeypatch.setattr(llama_cpp, "_default_context", shifted)
+    Shifted.context = 512
+    name = "llama_context_default_params"
+    monkeypatch.setitem(llama_cpp.FUNCTIONS, name, (Shifted, ()))
     with pytest.raises(BadInput, match="pip install 'xllamacpp==") as caught:
         llama_cpp.library.__wrapped__()
     assert caught.value.code == "interop.llama-cpp-interface"

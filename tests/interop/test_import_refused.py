@@ -133,7 +133,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "model type": (
         fields(model_type="mamba"),
         "unsupported-model-type",
-        "gpt2, gpt_neox, gpt_oss, granite",
+        "gpt2, gpt_neo, gpt_neox, gpt_oss, granite",
     ),
     "no model type": (fields(model_type=...), "unsupported-model-type", "gpt_neox"),
     "missing tensor": (

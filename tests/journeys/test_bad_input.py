@@ -57,7 +57,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--widht", "3"], "did you mean --width"),
         (["--objective", "masked-token"], "add --no-causal"),
         (["--config", "no.yaml"], "no such file"),
-        (["--resume", "nothing", "--max_restarts", "2"], "leave out --width"),
+        (["--resume", "nothing", "--max_restarts", "0"], "leave out --width"),
         (["--init", "nothing"], "no run folder nothing"),
         (["--trained-length", "100000"], "fewer than one context"),
     ],
