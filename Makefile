@@ -24,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(PIP) install -qq --no-compile -c constraints.txt
 
 # `make PYTHON=...` makes the environment; one of another version that is there would be used.
-ifeq ($(origin PYTHON),command line)
+ifeq ($(origin PYTHON)$(filter help clean,$(MAKECMDGOALS)),command line)
 ifneq ($(wildcard .venv/bin/python),)
 version = $(shell $(1) -c 'import sys; print(sys.version_info[:2])')
 ifneq ($(call version,$(PYTHON)),$(call version,.venv/bin/python))

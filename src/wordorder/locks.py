@@ -21,6 +21,7 @@ SUBMITTED = ".wordorder-jobs"  # a folder with the files of jobs that a cluster 
 # Windows keeps other processes from reading locked bytes, so the locked byte is past the end.
 FAR = 1 << 30
 SECONDS_BETWEEN_TRIES = 0.1
+MOST_REMOVED = 100  # times that a folder is created again
 
 
 @contextmanager
@@ -44,9 +45,7 @@ def held(
     created: list[Path] = []
     try:
         try:
-            created += (path for path in (folder, *folder.parents) if not path.exists())
-            folder.mkdir(parents=True, exist_ok=True)
-            handle = _locked(folder / LOCK, str(folder), wait)
+            handle = _locked(folder / LOCK, str(folder), wait, created)
         except FileExistsError:
             obstacle = "a file" if folder.is_file() else "a broken symbolic link"
             raise BadInput(
@@ -90,26 +89,29 @@ def is_temporary(name: str) -> bool:
     return name in (LOCK, SUBMITTED) or LEFT_OVER.fullmatch(name) is not None
 
 
-def _locked(path: Path, target: str, wait: float) -> int:
+def _locked(path: Path, target: str, wait: float, created: list[Path] | None = None) -> int:
     """Lock a lock file and return its file descriptor.
 
     Args:
         target: the folder or file that the lock protects, for the message.
+        created: receives the folders that are created for the lock file; None: create none.
 
     Raises:
         OSError: the lock file cannot be written.
         Refused: another process holds the lock.
     """
-    deadline, waited = time.monotonic() + wait, False
+    deadline, removed = time.monotonic() + wait, 0
     while True:
+        if created is not None:
+            created += (p for p in (path.parent, *path.parent.parents) if not p.exists())
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:
-            if not waited:
+        except FileNotFoundError:  # perhaps its last holder has just removed the folder
+            removed += 1
+            if created is None or removed > MOST_REMOVED:
                 raise
-            path.parent.mkdir(parents=True, exist_ok=True)  # its holder has removed the folder
             continue
-        waited = True
         try:
             if _lock(handle):
                 if _is_still(path, handle):

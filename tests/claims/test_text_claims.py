@@ -286,7 +286,7 @@ def test_tokens_needed_are_read_in_log_tokens() -> None:
     assert tokens_needed(4.6, 4.4, 4.5) == pytest.approx(2**0.5)
     assert tokens_needed(4.6, 4.4, 4.3) == pytest.approx(2**1.5)
     assert tokens_needed(4.6, 4.6, 4.3) == float("inf")
-    assert tokens_needed(4.0, 3.9999, 3.85) == float("inf")  # 2**1500 is no float
+    assert tokens_needed(4.0, 3.99, 3.85) == float("inf")  # fifteen doublings
 
 
 def test_a_loss_that_more_tokens_do_not_lower_is_the_strongest_evidence() -> None:

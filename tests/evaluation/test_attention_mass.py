@@ -117,6 +117,7 @@ IN_WINDOWS = ["none", "rotary", "alibi", "t5", "deberta", "cope", "path", "selec
     [
         *((name, {}) for name in (*CATALOGUE, *SUMS)),
         *((name, WINDOWED) for name in IN_WINDOWS),
+        ("rotary", {"attention_sinks": True}),
         *(
             pytest.param(name, WINDOWED, marks=pytest.mark.slow)
             for name in CATALOGUE
@@ -135,6 +136,10 @@ def test_weights_of_any_embedding_give_its_output_again(
     for head in found.heads:
         total = sum(head.by_distance)
         assert 0 < total < 1 if leaves_some else total == pytest.approx(1, abs=1e-4)
+        # The mean distance is that of the attention that there is.
+        pairs = list(zip(found.buckets, head.by_distance, strict=True))
+        nearest, farthest = (sum(ends[n] * share for ends, share in pairs) / total for n in (0, 1))
+        assert nearest - 1e-4 <= head.mean_distance <= farthest + 1e-4
         if "windows" in options and head.layer == 1:
             assert sum(head.by_distance[4:]) == 0  # 8 tokens and farther are hidden
 

@@ -27,6 +27,7 @@ from wordorder.interop.gguf import tokenizer as gguf_tokenizer
 from wordorder.interop.gguf.algorithm import algorithm_of
 from wordorder.interop.gguf.engine import GgufFile
 from wordorder.interop.gguf.export import LLAMA_CPP
+from wordorder.interop.gguf.tokenizer import WHOLE, composes, read_back
 from wordorder.text.tokenizer import Tokenizer
 
 TEXT = (
@@ -151,6 +152,8 @@ def test_a_run_is_exported_and_generated_from(
 
 def test_text_is_compared_as_it_is_composed(tmp_path: Path) -> None:
     """Qwen's tokenizer normalizes to NFC, which llama.cpp does not do: the export says so."""
+    in_sequence = {"type": "Sequence", "normalizers": [{"type": "NFC"}]}
+    assert composes(changed(byte_level(PATTERNS["qwen2"]), normalizer=in_sequence))
     ours = changed(byte_level(PATTERNS["qwen2"]), normalizer={"type": "NFC"})
     written = export(write_run(tmp_path / "run", ours), LLAMA_CPP).written
     assert any("NFC" in note for note in written.notes)
@@ -162,6 +165,26 @@ def test_a_space_that_begins_a_text_is_not_compared(tmp_path: Path) -> None:
     ours = changed(sentencepiece(), normalizer=None, pre_tokenizer=metaspace)
     written = export(write_run(tmp_path / "run", ours), LLAMA_CPP).written
     assert any("begins with one" in note for note in written.notes)
+
+
+@pytest.mark.parametrize("scheme", ["first", "always"])
+def test_a_space_after_added_tokens_is_stated(tmp_path: Path, scheme: str) -> None:
+    """llama.cpp puts a space after each of them; Metaspace may not, before the first word alone."""
+    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": False}
+    ours = changed(sentencepiece(), normalizer=None, pre_tokenizer=metaspace)
+    ours.backend.add_tokens([AddedToken("<tool>", normalized=False)])
+    ours = Tokenizer(ours.backend, "<s>")
+    written = export(write_run(tmp_path / "run", ours), LLAMA_CPP).written
+    assert any(note.startswith("beside <") for note in written.notes)
+    plain = export(write_run(tmp_path / "plain", sentencepiece()), LLAMA_CPP).written
+    assert not any(note.startswith("beside <") for note in plain.notes)
+
+
+def test_a_damaged_tokenizer_of_another_program_is_refused() -> None:
+    for fields in ({WHOLE: "{"}, {WHOLE: "{}", "tokenizer.ggml.bos_token_id": 0}):
+        with pytest.raises(BadInput) as caught:
+            read_back(fields, "other.gguf")
+        assert caught.value.code == "interop.gguf-other-tokenizer"
 
 
 def test_a_pattern_that_llama_cpp_lacks_is_refused(tmp_path: Path) -> None:

@@ -108,3 +108,10 @@ def test_presets_grow() -> None:
     sizes = [model.parameter_counts()["matrices"] for model in models]
     assert sizes == sorted(sizes)
     assert len(set(sizes)) == len(PRESETS)
+
+
+@pytest.mark.parametrize("placement", ["after", "both"])
+def test_a_parallel_residual_that_had_no_effect_is_read_as_none(placement: str) -> None:
+    """Older versions accepted it with these norms, and computed the branches in turn."""
+    config = ModelConfig(norm_placement=placement)
+    assert ModelConfig.from_dict({**config.to_dict(), "parallel_residual": True}) == config

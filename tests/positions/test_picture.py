@@ -12,7 +12,7 @@ from wordorder.positions import picture as measured
 from wordorder.positions.picture import angles, bias_by_distance, product_by_distance
 
 SHAPE = ModelShape(heads=2, head_dim=8, trained_length=16)
-UNWEIGHED = ["coupled", "offset", "randomized", "shaw-values", "stick-breaking"]
+UNWEIGHED = ["coupled", "offset", "randomized", "shaw-values"]
 LENGTH = 32
 CLOSE = 1e-5
 
@@ -242,7 +242,7 @@ def test_the_attention_of_copies_is_a_softmax_of_the_bias() -> None:
 
 
 @pytest.mark.parametrize("name", sorted({*CATALOGUE} - {*UNWEIGHED}))
-def test_the_attention_of_copies_sums_to_one(name: str) -> None:
+def test_the_attention_of_the_last_copy_sums_to_one(name: str) -> None:
     weights = measured.weights_of_copies(of(name), 12)
     assert weights is not None and weights.shape == (2, 12)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2), atol=1e-3, rtol=0)
@@ -276,10 +276,7 @@ def test_each_kind_of_picture() -> None:
     assert bias is not None and bias.kind == "bias" and slopes is not None
     assert bias.values[4, 1] == -3 * slopes[1] and bias.values[1, 4] == -torch.inf
     kinds = {name: measured.picture_of(of(name), 8) for name in CATALOGUE}
-    assert {name for name, each in kinds.items() if each is None} == {
-        "shaw-values",
-        "stick-breaking",
-    }
+    assert {name for name, each in kinds.items() if each is None} == {"shaw-values"}
 
 
 def test_scalings_are_those_of_rotary() -> None:

@@ -106,6 +106,8 @@ def test_a_recipe_is_a_spec_that_a_model_takes(name: str) -> None:
         ("recipe:", "positions.unknown-recipe"),
         ("recipe:llama3/none", "positions.recipe-in-spec"),
         ("none/recipe:llama3", "positions.recipe-in-spec"),
+        ("/recipe:llama3", "positions.recipe-in-spec"),
+        ("+ recipe:llama3", "positions.recipe-in-spec"),
     ],
 )
 def test_what_is_no_recipe_is_refused(spec: str, code: str) -> None:

@@ -215,4 +215,6 @@ def test_another_number_of_ranks_uses_as_many_threads_in_all(
     alone, two = recorded(threads=8), recorded(threads=4, ranks=2)
     assert compute.check_same(alone, TrainConfig(), False, ranks=4).threads == 2
     assert compute.check_same(two, TrainConfig(), False, ranks=1).threads == 8
+    machines = recorded(threads=8, ranks=2)  # each with 8 cores
+    assert compute.check_same(machines, TrainConfig(), False, ranks=1).threads == 8
     assert compute.check_same(recorded(threads=64), TrainConfig(), True).threads == 8

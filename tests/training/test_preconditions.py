@@ -16,7 +16,7 @@ from small_config import TEXT, small_config
 
 import wordorder as wo
 from wordorder.errors import BadInput, Failed
-from wordorder.training.preparation import _validation_steps
+from wordorder.training.preparation import _validation_steps, steps_in
 from wordorder.training.training_data import read_training_data
 
 from .conftest import Clock
@@ -104,10 +104,16 @@ def test_expected_validations_follow_the_options(config: wo.TrainConfig, average
     data = read_training_data(config)
 
     def steps(every: int) -> float:
-        return _validation_steps(replace(config, evaluate_every=every), data, 1000)
+        during, _ = _validation_steps(replace(config, evaluate_every=every), data, 1000)
+        return during
 
-    assert steps(1) > 50 * steps(100) > 0
+    assert steps(1) == 100 * steps(100) > 0
     if average == "ema":
-        assert steps(1) == 2 * _validation_steps(
-            replace(config, evaluate_every=1, average="none"), data, 1000
-        )
+        alone = replace(config, evaluate_every=1, average="none")
+        assert steps(1) == 2 * _validation_steps(alone, data, 1000)[0]
+    # A validation after every step takes its share of the time, and not all of it.
+    each = replace(config, evaluate_every=1)
+    planned = steps_in(each, data, 180.0, 0.05)
+    assert planned > 50
+    during, final = _validation_steps(each, data, planned)
+    assert (planned + during + final) * 0.05 == pytest.approx(180, rel=0.01)

@@ -49,6 +49,7 @@ def test_a_killed_replacement_needs_a_checkpoint_with_training(
     for folder, name in ((tmp_path / ASIDE, "old"), (tmp_path, "new")):
         (folder / f"training/step-{step:08d}").mkdir(parents=True)
         (folder / f"training/step-{step:08d}/state.json").write_text("{}")
+        (folder / "model.safetensors").touch()  # also written without any training
         (folder / "config.json").write_text(json.dumps({**record, "name": name}))
     recover(tmp_path, RUN)
     assert json.loads((tmp_path / "config.json").read_text())["name"] == kept

@@ -31,7 +31,7 @@ from wordorder.experiments.statistics import Interval
 MODELS = "Models of 4 layers and width 128, trained on 128 tokens at a time, on the same batches; "
 CLOSE = 0.02  # the losses of seeds of a model of 1 M parameters have a standard deviation of .015
 MORE = 2.0  # times the steps
-MOST_DOUBLINGS = 1000  # of tokens, beyond which no number is meant
+MOST_DOUBLINGS = 10  # of tokens, beyond which an extrapolation says nothing
 AT_LEAST = 1.1  # tokens that a model without positions needs, relative to rotary
 STILL_ABOVE = f"none after {AT_LEAST:g} times the tokens, minus rotary"
 MASKED = "none minus learned, masked token"

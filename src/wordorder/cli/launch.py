@@ -31,7 +31,7 @@ def is_worker() -> bool:
 
     Schedulers such as SageMaker and Kubeflow set RANK=0 and WORLD_SIZE=1 for a single process.
     """
-    return world_size() > 1
+    return "RANK" in os.environ and world_size() > 1
 
 
 def launch(arguments: list[str], ranks: int, max_restarts: int, folder: Path) -> int:

@@ -8,8 +8,8 @@ time, and the outputs are the weights:
     attention(queries, keys, I) = weights
 
 What an embedding adds beside the values is the output for values of zero, and is subtracted. The
-result is verified: every row must sum to one, and the weights times the real values must give the
-layer's real output.
+result is verified: no row may sum to more than one, and the weights times the real values must give
+the layer's real output.
 
 Only queries in the last quarter of a window count, which have at least three quarters of a window
 before them: the first tokens have nothing distant to attend to.
@@ -172,7 +172,9 @@ class _Sums(Recorder):
             for head, (*shares, distance, first) in enumerate(
                 (mass / (windows * self.queries)).tolist(), start=1
             ):
-                heads.append(HeadMass(layer + 1, head, tuple(shares), distance, first))
+                # What a sink or stick-breaking leaves to no key is at no distance.
+                mean = distance / total if (total := sum(shares)) else 0.0
+                heads.append(HeadMass(layer + 1, head, tuple(shares), mean, first))
         uniform = (self.distances >= 0).double()
         uniform /= uniform.sum(1, keepdim=True)
         even = self._mass(uniform[None, None])[0] / self.queries

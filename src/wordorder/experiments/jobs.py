@@ -118,9 +118,12 @@ def stored(job: Job) -> Outcome | None:
 
 
 def remove_unsound(job: Job) -> None:
-    """Remove the stored result of a job if it is damaged, for launchers that only see its order."""
+    """Take its key from the stored result of a job if it is damaged.
+
+    Launchers that only see the job's order then run it again; its peak memory stays known.
+    """
     if job.path is not None and stored(job) is None and stored_for(job.order()) is not None:
-        job.path.unlink(missing_ok=True)
+        write_text(job.path, json.dumps({**(read_stored(job) or {}), "key": ""}))
 
 
 def read_stored(job: Job) -> dict[str, Any] | None:

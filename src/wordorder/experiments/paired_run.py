@@ -45,7 +45,9 @@ from wordorder.training.training_data import (
 from wordorder.training.validation import validation_record
 
 MEASURES = "measures.json"
-CHOOSING = {"choose": True}  # `measure` of a run that only selects a learning rate
+# `measure` of a run that only selects a learning rate
+CHOOSING = {"choose": True}
+CHOOSING_BY_PARTS = {"choose": True, "parts": True}  # of a mixture
 LATE_STEPS = 20  # the training loss is the mean over the last 1/20 of the steps
 TRAINING_SHARE = 0.8  # share of the job's progress that training takes; measuring takes the rest
 # Settings that do not change the weights: where the run is written, and how it is saved, logged and
@@ -66,14 +68,15 @@ def train_and_measure(job: Settings, tell: Tell) -> dict[str, Any]:
 
     Args:
         job: `training` and `model` as JSON, `machine`, `folder`, `command`, and `measure`: what to
-            measure (see `measures_of`), `CHOOSING`, or None for the validation loss alone.
+            measure (see `measures_of`), `CHOOSING` (of a mixture `CHOOSING_BY_PARTS`), or None for
+            the validation loss alone.
         tell: called with the fraction done and a line of progress.
     """
     folder = Path(job["folder"])
     run, peak = _trained(folder, job, tell)
     if job["measure"] is None:
         return {"validation_loss": _final(folder)["validation_loss"]}
-    if job["measure"] == CHOOSING:
+    if job["measure"] in (CHOOSING, CHOOSING_BY_PARTS):
         return choice_of(run)
     results = measures_of(run, job["measure"], lambda share: _tell_measuring(tell, share))
     results["peak_bytes"] = peak or recorded_peak(folder)

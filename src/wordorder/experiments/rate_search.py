@@ -28,7 +28,12 @@ from wordorder.experiments.calibration import Calibration, as_job, calibrate
 from wordorder.experiments.folder import beginning, goes_on, write_record
 from wordorder.experiments.grid import SECONDS_TO_START
 from wordorder.experiments.jobs import Job
-from wordorder.experiments.paired_run import CHOOSING, MEASURES, train_and_measure
+from wordorder.experiments.paired_run import (
+    CHOOSING,
+    CHOOSING_BY_PARTS,
+    MEASURES,
+    train_and_measure,
+)
 from wordorder.experiments.runner import Progress, at_once_in_words, run_what_is_left
 from wordorder.experiments.tuning import SEEDS, Losses, best, further
 from wordorder.folders import FolderKind
@@ -36,6 +41,7 @@ from wordorder.locks import held
 from wordorder.numerals import counted
 from wordorder.panels import Level, Line, Lines, look_of
 from wordorder.positions import code_of
+from wordorder.text.data_names import mixture_of
 from wordorder.training.compute import Compute, warn_of_slow_dtype
 from wordorder.training.config import (
     TEXTS,
@@ -260,7 +266,7 @@ def _job(
         {
             **as_job(short),
             "machine": machine,
-            "measure": CHOOSING,
+            "measure": CHOOSING_BY_PARTS if mixture_of(config.data) else CHOOSING,
             "text": text,
             "code": code_of(config.model.position),  # None: not of a user
         },

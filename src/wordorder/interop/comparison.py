@@ -79,8 +79,8 @@ def notes_on_lengths(trained: int, comparisons: Sequence[LogitComparison]) -> tu
     if longest >= trained:
         return ()
     return (
-        f"the model is large: logits were compared on texts of at most {longest:,} tokens, and it "
-        f"was trained on sequences of {trained:,}",
+        "the model or its vocabulary is large: logits were compared on texts of at most "
+        f"{longest:,} tokens, and it was trained on sequences of {trained:,}",
     )
 
 

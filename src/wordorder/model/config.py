@@ -295,6 +295,8 @@ class ModelConfig:
             )
         if "position" in values:
             values["position"] = recorded(values["position"], generation)
+        if values.get("norm_placement", "before") != "before":  # had no effect in older versions
+            values["parallel_residual"] = False
         return from_record(cls, values, "model")
 
 

@@ -84,7 +84,8 @@ class Fire(Position):
             )
         if not 1e-30 < c < 1e30:  # its logarithm is a float32
             raise PositionError(
-                f"fire: c={c} must be positive; the paper uses 0.1", code="positions.fire-c"
+                f"fire: c={c} must be between 1e-30 and 1e30; the paper uses 0.1",
+                code="positions.fire-c",
             )
         if threshold < 0:
             raise PositionError(

@@ -194,7 +194,8 @@ def weight_map_of_copies(position: Position, copies: int) -> Tensor | None:
     """Return the attention weights (heads, query, key) of identical tokens.
 
     Queries and keys are the normalised token vector itself. None for an embedding that changes
-    the positions that training feeds, or whose output is not a weighted sum of values.
+    the positions that training feeds, or whose output is not a weighted sum of values. The weights
+    of stick-breaking add up to less than 1.
 
     Args:
         position: an embedding, or the `Sum` of a layer.
@@ -214,15 +215,20 @@ def weight_map_of_copies(position: Position, copies: int) -> Tensor | None:
     heads = _heads(x, shape)
     tables = tuple(part.prepare(layout) for part in parts)
     state = layer.state(x, layout, None)
+
+    def attend(values: Tensor) -> Tensor:
+        return plain_attention(layer, heads, heads, values, tables, state, layout)[0]
+
     # With the rows of an identity as values, the output of attention is its weights.
     outputs = []
     for identity in torch.eye(copies).split(shape.head_dim, dim=1):
         values = torch.nn.functional.pad(identity, (0, shape.head_dim - identity.shape[1]))
         values = values.expand(1, shape.heads, -1, -1)
-        attended = plain_attention(layer, heads, heads, values, tables, state, layout)
-        outputs.append(attended[0, ..., : identity.shape[1]])
+        outputs.append(attend(values)[..., : identity.shape[1]])
     weights = torch.cat(outputs, -1)
-    return weights if (weights.sum(-1) - 1).abs().max() < 1e-3 else None
+    adds = attend(torch.zeros_like(values)).any()  # beside the values, as shaw-values
+    is_sum = weights.sum(-1).max() < 1 + 1e-3 and weights.min() > -1e-3 and not adds
+    return weights if is_sum else None
 
 
 class Picture(NamedTuple):

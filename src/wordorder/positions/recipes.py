@@ -110,7 +110,7 @@ def expanded(spec: str) -> str:
     found = re.search(rf"(?:^|[/+])\s*{PREFIX}", spec, re.IGNORECASE)
     if found is None:
         return spec
-    before, name = spec[: found.start()].strip(), spec[found.end() :].strip().lower()
+    before, name = spec[: found.end() - len(PREFIX)].strip(), spec[found.end() :].strip().lower()
     if before or re.search("[/+]", name):
         raise PositionError(
             f"{spec!r} combines a recipe, which is the embedding of a whole model: give "

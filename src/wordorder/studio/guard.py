@@ -84,8 +84,9 @@ class Guard:
 
     def _is_own_name(self, host: str) -> bool:
         try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
+            parts = urlsplit(f"//{host}")
+            name, _ = parts.hostname or "", parts.port
+        except ValueError:  # a port that is no number
             return False
         if name.lower() in self.names:
             return True

@@ -119,8 +119,8 @@ class TokenStore:
 
 def cache_folder() -> Path:
     """Return the cache folder: $XDG_CACHE_HOME/wordorder/tokens, by default in ~/.cache."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~")) / ".cache"
-    if str(home).startswith("~"):  # a user without a home folder
+    home = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    if home.startswith("~"):  # a user without a home folder
         home = tempfile.gettempdir()
     return Path(home) / "wordorder" / "tokens"
 

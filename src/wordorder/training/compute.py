@@ -104,20 +104,23 @@ def pick_device(name: str) -> str:
     Raises:
         BadInput: PyTorch does not find the named device.
     """
-    mps = torch.backends.mps.is_available()
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    kind, _, number = name.partition(":")
-    there = {"cpu": 1, "mps": int(mps)}.get(kind, 0)
-    if kind == "cuda" and torch.cuda.is_available():
-        there = torch.cuda.device_count()
-    if int(number or 0) >= there:
+        return next(kind for kind in ("cuda", "mps", "cpu") if is_available(kind))
+    if not is_available(name):
         raise BadInput(
             f"--device {name} is not available: PyTorch finds no such device; use --device auto "
             "or cpu",
             code="training.no-device",
         )
     return name
+
+
+def is_available(device: str) -> bool:
+    """Return whether PyTorch finds a device, such as cpu, mps, cuda or cuda:1."""
+    kind, _, number = device.partition(":")
+    if kind == "cuda":
+        return torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count()
+    return kind == "cpu" or torch.backends.mps.is_available()
 
 
 def compiler_found() -> bool:
@@ -166,8 +169,7 @@ def check_same(
     """
     differs = []
     device = recorded.device
-    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if device in available and not available[device]():
+    if not is_available(device):
         differs.append(f"it ran on {device}, which is not available")
         device = "cpu"
     if recorded.compile and device == "cpu" and not compiler_found():
@@ -175,9 +177,9 @@ def check_same(
     if recorded.torch != torch.__version__:
         differs.append(f"it ran on torch {recorded.torch}, this is {torch.__version__}")
     threads, most = recorded.threads, os.cpu_count() or 1
-    if device == "cpu" and ranks != recorded.ranks:  # as many in all
-        threads = max(1, threads * recorded.ranks // ranks)
-    if device == "cpu" and threads > most:
+    if device == "cpu" and ranks != recorded.ranks:  # as many in all, where this machine has them
+        threads = max(1, min(threads * recorded.ranks // ranks, most))
+    elif device == "cpu" and threads > most:
         cores = counted(most, "core")
         differs.append(f"it used {threads} threads, and this machine has {cores}")
         threads = most

@@ -132,7 +132,8 @@ def _prepare(
         config = with_dropout(config, training_data, steps)
         model.set_dropout(config.model.resolved.dropout)
         set_weights(model, config.seed, weights)
-        took = timing.step_seconds * (steps + _validation_steps(config, training_data, steps))
+        validations = sum(_validation_steps(config, training_data, steps))
+        took = timing.step_seconds * (steps + validations)
         plan = plan_of(config, compute, training_data, model, steps, took, timing)
     return Preparation(config, model, compute, forward, plan)
 
@@ -239,15 +240,23 @@ def _step_seconds(training: Training, least_seconds: float) -> float:
     return sum(times) / len(times)
 
 
-def _validation_steps(config: TrainConfig, training_data: TrainingData, steps: float) -> float:
-    """Return the time of all validations in steps; a forward pass takes a third of a step."""
-    available = training_data.facts["validation_tokens"]
+def _validation_steps(
+    config: TrainConfig, training_data: TrainingData, steps: float
+) -> tuple[float, float]:
+    """Return the time of all validations during `steps` steps, and of the final one, in steps."""
     number = steps // (config.evaluate_every or steps_between_validations(config, int(steps)))
-    tokens = min(available, validation_tokens(config)) * number
-    tokens += min(available, loop.FINAL_VALIDATION_TOKENS)
-    if config.average != "none":  # the averaged weights are validated as well
-        tokens *= 2
-    return tokens / config.tokens_per_step / 3
+    during, final = validation_tokens(config), loop.FINAL_VALIDATION_TOKENS
+    return (
+        number * _validation_time(config, training_data, during),
+        _validation_time(config, training_data, final),
+    )
+
+
+def _validation_time(config: TrainConfig, training_data: TrainingData, tokens: int) -> float:
+    """Return the time of one validation in steps; a forward pass takes a third of a step."""
+    read = min(training_data.facts["validation_tokens"], tokens)
+    times = 1 if config.average == "none" else 2  # the averaged weights are validated as well
+    return times * read / config.tokens_per_step / 3
 
 
 def steps_in(
@@ -255,7 +264,8 @@ def steps_in(
 ) -> int:
     """Return how many steps fit into the remaining time with validations; at least one."""
     steps = max(1.0, seconds_left / step_seconds)
-    return max(1, round(steps - _validation_steps(config, training_data, steps)))
+    during, final = _validation_steps(config, training_data, steps)
+    return max(1, round((steps - final) / (1 + during / steps)))
 
 
 def set_weights(model: TokenModel, seed: int, weights: Mapping[str, Tensor] | None) -> None:

@@ -74,8 +74,8 @@ RUN = FolderKind(
     ),
     proofs={"README.md": is_ours},
     usable_with=("training/step-[0-9]*/state.json", "model.safetensors"),
-    # The checkpoint of step 0, without training, replaces nothing.
-    replaces_with=("training/step-*[1-9]*/state.json", "model.safetensors"),
+    # The checkpoint of step 0, which has no training in it, replaces nothing.
+    replaces_with=("training/step-*[1-9]*/state.json",),
 )
 
 

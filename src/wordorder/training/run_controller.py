@@ -86,7 +86,8 @@ class RunController:
         """Make the decisions that are due before the next step, and yield them."""
         for decision in self.decisions.due(self.training.done):
             self._take(decision)
-            yield decision
+            if "threads" not in decision or self.watch is not None:
+                yield decision
         if self.decisions.ahead:
             return
         for decision in (self._ranks(), self._threads(), self._end()):

@@ -88,7 +88,8 @@ class GgufFile:
         if length > MOST_CONTEXT:
             raise BadInput(
                 f"llama.cpp allocates its cache at the start, and the prompt with --max-tokens "
-                f"takes {length:,} tokens: use at most {MOST_CONTEXT:,}, or --engine wordorder",
+                f"takes {length:,} tokens: use at most {MOST_CONTEXT:,}, or the run itself with "
+                "--engine wordorder",
                 code="interop.llama-cpp-context-too-long",
             )
         scaling = f"{self.architecture}.rope.scaling."
@@ -98,7 +99,8 @@ class GgufFile:
         if is_long and length <= original < rounded:
             raise BadInput(
                 f"llama.cpp rounds a context of {length:,} tokens up to {rounded:,}, "
-                f"and longrope has other frequencies past {original:,}: use --engine wordorder",
+                f"and longrope has other frequencies past {original:,}: use the run itself with "
+                "--engine wordorder",
                 code="interop.llama-cpp-longrope-context",
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from . import card
 from .algorithm import algorithm_of
 from .file import DTYPES, write_gguf
 from .llama_cpp import LlamaCpp
-from .tokenizer import OTHER_ENDS, check_tokenizer, composes, keeps_first_space
+from .tokenizer import OTHER_ENDS, check_tokenizer, composes, keeps_first_space, misread_tokens
 from .verify import compare, shares
 
 TABLES = ("gpt2",)  # architectures with a table of positions, which ends
@@ -67,8 +67,9 @@ def write(
         settings = (run, model, architecture, algorithm, name)
         if dtype != "f32":
             _written(Path(spare) / "model-f32.gguf", "f32", *settings)
-        texts, comparisons = _written(folder / file, dtype, *settings)
-    notes = (*_notes(model, comparisons, dtype), *_notes_on_ends(run), *_notes_on_texts(run))
+        texts, misread, comparisons = _written(folder / file, dtype, *settings)
+    on_texts = (*_notes_on_ends(run), *_notes_on_texts(run), *_notes_on_tokens(misread))
+    notes = (*_notes(model, comparisons, dtype), *on_texts)
     write_text(folder / "Modelfile", card.modelfile(file, run))
     about = (name, file, run, architecture, comparisons)
     write_text(folder / "README.md", card.model_card(*about, opens=opens_texts(run)))
@@ -84,8 +85,10 @@ def _written(
     architecture: str,
     algorithm: Mapping[str, Any],
     title: str,
-) -> tuple[int, tuple[LogitComparison, ...]]:
+) -> tuple[int, list[str], tuple[LogitComparison, ...]]:
     """Write a file; return how many texts are tokenized alike, and the comparisons of logits.
+
+    Between them are the tokens that `misread_tokens` returns.
 
     Raises:
         Refused: one that is not exact.
@@ -107,12 +110,13 @@ def _written(
     context = max(lengths(model.config.trained_length, longest))
     with _naming(), LlamaCpp(path, context=context, sequences=2) as theirs:
         texts = check_tokenizer(theirs, run.tokenizer, opens=opens_texts(run))
+        misread = misread_tokens(theirs, run.tokenizer)
         comparisons = exact(
             compare(model, theirs, dtype=dtype, longest=longest),
             holder=f"llama.cpp's {architecture}",
             original=str(run.folder),
         )
-    return texts, comparisons
+    return texts, misread, comparisons
 
 
 def opens_texts(run: Run) -> bool:
@@ -167,6 +171,16 @@ def _notes_on_texts(run: Run) -> Iterator[str]:
         yield (
             "llama.cpp puts no token before a text, as the imported tokenizer does not; wordorder "
             f"generate puts {name} before one that is not a conversation"
+        )
+
+
+def _notes_on_tokens(misread: Sequence[str]) -> Iterator[str]:
+    """Yield which added tokens llama.cpp treats differently."""
+    if misread:
+        more = f" and {len(misread) - 1} more" if len(misread) > 1 else ""
+        yield (
+            f"beside {misread[0]}{more} llama.cpp adds or keeps a space that wordorder does not, "
+            "so texts and conversations with such tokens get other tokens there"
         )
 
 

@@ -272,17 +272,18 @@ class LlamaVocabulary:
         """Whether llama.cpp puts a token before a text."""
         return bool(self._functions.llama_vocab_get_add_bos(self._vocabulary))
 
-    def tokenize(self, text: str, *, start: bool = False) -> list[int]:
-        """Return the ids of a text, in which nothing is a special token.
+    def tokenize(self, text: str, *, start: bool = False, special: bool = False) -> list[int]:
+        """Return the ids of a text.
 
         Args:
             start: with the token that llama.cpp puts before a text.
+            special: read special tokens where their names stand; otherwise these are text.
         """
         data = text.encode()
         room = len(data) + 8  # beside a token for each byte, that of the start and a space's bytes
         ids = (c_int32 * room)()
         count = self._functions.llama_tokenize(
-            self._vocabulary, data, len(data), ids, room, start, False
+            self._vocabulary, data, len(data), ids, room, start, special
         )
         return list(ids[:count])
 

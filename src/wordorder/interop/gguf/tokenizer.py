@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
 import tokenizers
-from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 
 from wordorder.errors import BadInput, Refused
 from wordorder.interop.tokenizer_files import padding, sample_texts
+from wordorder.text.backends import SPELLINGS, bytes_of
 from wordorder.text.pieces import PATTERN
 from wordorder.text.special_tokens import END, ENDS, declare, declared
 from wordorder.text.tokenizer import BYTE_TOKEN, Tokenizer
@@ -127,11 +129,12 @@ def read_back(fields: Mapping[str, Any], file: str) -> Tokenizer:
     """
     prefix = "tokenizer.ggml."
     values = {name.removeprefix(prefix): value for name, value in fields.items()}
-    if WHOLE in fields:
-        backend = tokenizers.Tokenizer.from_str(fields[WHOLE])
-        return Tokenizer(backend, values["tokens"][values["bos_token_id"]])
-    pattern = values.get("pre")
-    if values.get("model") != BYTE_LEVEL or pattern not in (OURS, GPT2):
+    pattern, beginning = values.get("pre"), values.get("bos_token_id")
+    with suppress(Exception):  # tokenizers raises plain exceptions for a damaged file
+        if WHOLE in fields and beginning is not None:
+            backend = tokenizers.Tokenizer.from_str(fields[WHOLE])
+            return Tokenizer(backend, values["tokens"][beginning])
+    if values.get("model") != BYTE_LEVEL or pattern not in (OURS, GPT2) or beginning is None:
         raise BadInput(
             f"{file} has the tokenizer {values.get('model')} with the pattern {pattern}: give a "
             f"file of wordorder export, which has {BYTE_LEVEL} with {OURS} or {GPT2}, or the whole "
@@ -158,7 +161,7 @@ def read_back(fields: Mapping[str, Any], file: str) -> Tokenizer:
     backend.add_special_tokens([AddedToken(n, special=True, normalized=False) for n in special])
     if OWN_ENDS in values:
         declare(backend, {END: [values["eos_token_id"]], ENDS: values[OWN_ENDS]})
-    return Tokenizer(backend, values["tokens"][values["bos_token_id"]])
+    return Tokenizer(backend, values["tokens"][beginning])
 
 
 def comparable(tokenizer: Tokenizer, text: str) -> str:
@@ -169,22 +172,53 @@ def comparable(tokenizer: Tokenizer, text: str) -> str:
 
 def composes(tokenizer: Tokenizer) -> bool:
     """Return whether the tokenizer normalizes text to NFC, as Qwen's does."""
-    return isinstance(tokenizer.backend.normalizer, normalizers.NFC)
+    steps = _step(tokenizer, "normalizer")
+    return steps.get("normalizers", [steps]) == [{"type": "NFC"}]
 
 
 def keeps_first_space(tokenizer: Tokenizer) -> bool:
     """Return whether no space is put before a text that begins with one, as llama.cpp puts it."""
-    before = tokenizer.backend.pre_tokenizer
-    return isinstance(before, pre_tokenizers.Metaspace) and before.prepend_scheme != "never"
+    step = _step(tokenizer, "pre_tokenizer")
+    (before, *others) = step.get("pretokenizers", [step])
+    is_metaspace = before.get("type") == "Metaspace" and not others
+    return is_metaspace and before["prepend_scheme"] != "never"
+
+
+def _step(tokenizer: Tokenizer, name: str) -> dict[str, Any]:
+    """Return a step of tokenizer.json, or the sequence that it is; empty without one."""
+    step: dict[str, Any] | None = json.loads(tokenizer.backend.to_str())[name]
+    return step or {}
+
+
+def misread_tokens(model: LlamaVocabulary, tokenizer: Tokenizer) -> list[str]:
+    """Return the added tokens beside which llama.cpp reads a text in other tokens.
+
+    Its SentencePiece puts a space after each of them, and it keeps spaces that a token takes.
+    """
+    # A copy, which reads special tokens where their names stand.
+    backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
+    texts = ("{}cat", "{} cat", "{}\ncat", "cat{}")
+    return [
+        name
+        for name in (t.content for _, t in sorted(backend.get_added_tokens_decoder().items()))
+        if any(
+            model.tokenize(text.format(name), special=True)
+            != backend.encode(text.format(name), add_special_tokens=False).ids
+            for text in texts
+        )
+    ]
 
 
 def _vocabulary_texts(tokenizer: Tokenizer) -> Iterator[str]:
     """Yield texts of all words in the vocabulary, which need every merge."""
     spellings = tokenizer.spellings
-    if spellings is None:  # SentencePiece's
+    if spellings is None:
         names = sorted(tokenizer.backend.get_vocab(with_added_tokens=False))
-        words = (name.replace(SPACE, " ") for name in names if not BYTE_TOKEN.fullmatch(name))
-        spellings = [word.encode() for word in words]
+        if set(SPELLINGS) <= set(names):  # byte-level, whose decoder is one of a sequence
+            spellings = [bytes_of(name) for name in names if set(name) <= set(SPELLINGS)]
+        else:  # SentencePiece's
+            words = (name.replace(SPACE, " ") for name in names if not BYTE_TOKEN.fullmatch(name))
+            spellings = [word.encode() for word in words]
     spellings = [spelling for spelling in spellings if len(spelling) > 1]
     for start in range(0, len(spellings), WORDS):
         yield b" ".join(spellings[start : start + WORDS]).decode(errors="replace")

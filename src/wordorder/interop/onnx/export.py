@@ -11,7 +11,13 @@ from torch import Tensor
 
 from wordorder.atomic import write_text
 from wordorder.errors import BadInput
-from wordorder.interop.comparison import TOLERANCE, LogitComparison, comparison_table, exact
+from wordorder.interop.comparison import (
+    MOST_LOGITS,
+    TOLERANCE,
+    LogitComparison,
+    comparison_table,
+    exact,
+)
 from wordorder.interop.export import Target, Written
 from wordorder.interop.tokenizer_files import (
     check_tokenizer_file,
@@ -111,9 +117,11 @@ def write(folder: Path, run: Run, model: LanguageModel, name: str) -> Written:
     texts = check_tokenizer_file(folder, run)
     with notify_if_slow("comparing onnxruntime's logits with the run's"):
         theirs = Session(folder / "model.onnx")
-        # The graph has no cache, so it is inexact past no tokens.
+        # The graph computes the logits of all tokens, also of those that are not compared.
+        most = max(1, MOST_LOGITS // model.config.vocabulary_size)
+        # It has no cache, so it is inexact past no tokens.
         comparisons = exact(
-            compare(model, theirs, longest=size.longest, static_length=0),
+            compare(model, theirs, longest=min(most, size.longest or most), static_length=0),
             holder="onnxruntime",
             original=str(run.folder),
         )

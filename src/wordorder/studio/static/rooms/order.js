@@ -31,6 +31,7 @@ export async function render({ place, studio, state, signal }) {
       results.set(model.key, answer);
       card.show(answer);
     } catch (error) {
+      if (signal.aborted || cards.get(model.key) !== card) return;
       results.delete(model.key);
       card.fail(error.message);
     }
