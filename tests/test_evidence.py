@@ -331,6 +331,12 @@ def test_what_the_page_says_by_hand_is_in_the_evidence(
     far = {p: evidence.change_of_context(lines, 256, 2048) for p, lines in five.items()}
     assert [p for p, change in far.items() if change and change.mean < 0.03] == ["alibi"]
 
+    assert "its mean loss is below that of `rotary`, and longer texts do not raise it" in page
+    kerple, rotary = read.runs["kerple"].values(), read.runs["rotary"].values()
+    assert np.mean([r["loss"] for r in kerple]) < np.mean([r["loss"] for r in rotary])
+    change = evidence.change_of_context(read.runs["kerple"], 256, 2048)
+    assert change is not None and change.mean < 0 and change.low > -0.03
+
     assert "no model is clearly better than the n-gram model" in page
     for lines in read.runs.values():
         other = interval([line["wikitext2_bits_per_byte"] for line in lines.values()])
