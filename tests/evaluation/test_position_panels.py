@@ -17,7 +17,7 @@ from wordorder.model import LanguageModel, ModelConfig, make_model
 from wordorder.panels import QUIET, Field, Lines, look_of
 from wordorder.positions import CATALOGUE, parse
 
-OF_CONTENT = ("key-offset", "repo", "stick-breaking")
+OF_CONTENT = ("key-offset", "repo")
 NOT_OF_POSITIONS = "it is not a function of positions alone"
 MODEL = ModelConfig(width=32, layers=2, heads=2, trained_length=32)
 EXPECTED = {
@@ -37,7 +37,7 @@ EXPECTED = {
     "grape": "product attention",
     "repo": "",
     "coupled": "sampled",
-    "stick-breaking": "",
+    "stick-breaking": "attention",
     "shaw": "vectors-keys bias attention",
     "shaw-values": "vectors-keys vectors-values",
     "randomized": "sampled",
