@@ -22,7 +22,18 @@ def test_addresses_and_localhost_are_own_names(client: TestClient, host: str) ->
     assert client.get("/api/studio", headers={"host": host}).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "a:b:c", "[::1"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "",
+        "a:b:c",
+        "[::1",
+        "localhost:abc",
+        "localhost:99999",
+    ],
+)
 def test_a_name_that_could_be_rebound_is_refused(client: TestClient, host: str) -> None:
     assert client.get("/api/studio", headers={"host": host}).status_code == 403
     assert client.get("/", headers={"host": host}).status_code == 403
