@@ -110,8 +110,10 @@ def test_presets_grow() -> None:
     assert len(set(sizes)) == len(PRESETS)
 
 
-@pytest.mark.parametrize("placement", ["after", "both"])
-def test_a_parallel_residual_that_had_no_effect_is_read_as_none(placement: str) -> None:
-    """Older versions accepted it with these norms, and computed the branches in turn."""
-    config = ModelConfig(norm_placement=placement)
+def test_a_parallel_residual_that_had_no_effect_is_read_as_none() -> None:
+    """Older versions accepted it with norms after the branches, and computed these in turn."""
+    config = ModelConfig(norm_placement="after")
     assert ModelConfig.from_dict({**config.to_dict(), "parallel_residual": True}) == config
+    both = {**ModelConfig(norm_placement="both").to_dict(), "parallel_residual": True}
+    with pytest.raises(BadInput, match="--norm-placement both does not have"):
+        ModelConfig.from_dict(both)

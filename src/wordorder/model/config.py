@@ -295,7 +295,7 @@ class ModelConfig:
             )
         if "position" in values:
             values["position"] = recorded(values["position"], generation)
-        if values.get("norm_placement", "before") != "before":  # had no effect in older versions
+        if values.get("norm_placement") == "after":  # had no effect in older versions
             values["parallel_residual"] = False
         return from_record(cls, values, "model")
 
