@@ -23,11 +23,11 @@ from wordorder.text.tokenizer import Tokenizer
 
 from .file import write_vocabulary
 from .llama_cpp import LlamaVocabulary
-from .tokenizer import BYTE_LEVEL, GPT2, OURS, SENTENCEPIECE, compared
+from .tokenizer import BYTE_LEVEL, GPT2, OURS, SENTENCEPIECE, compared, steps_of
 
 # llama.cpp's names of patterns, in the order in which they are tried: those of models that people
 # fine-tune first, and one that splits numbers into digits before one that is alike but for these.
-# Its other names stand for the same patterns.
+# Its other names are aliases of these patterns.
 # Source: llama.cpp, src/llama-vocab.cpp, llama_vocab::impl::load.
 PATTERNS = (
     *("qwen2", OURS, "llama-bpe", "smaug-bpe", "smollm", GPT2, "gpt-4o", "tekken", "starcoder"),
@@ -85,8 +85,7 @@ def _byte_level(pattern: str) -> dict[str, Any]:
 
 def _types(step: dict[str, Any] | None, parts: str) -> list[str]:
     """Return the type of a step, or of each part of a sequence of steps."""
-    steps = [] if step is None else step.get(parts, [step])
-    return [part["type"] for part in steps]
+    return [part["type"] for part in steps_of(step, parts)]
 
 
 def _first_equal(
@@ -95,7 +94,7 @@ def _first_equal(
     """Return the first candidate by which llama.cpp encodes and decodes every text as the run does.
 
     Raises:
-        Refused: there is none: the one with the most equal texts, and the text that differs.
+        Refused: no candidate agrees; the message names the closest one and a text that differs.
     """
     write_vocabulary(file, tokenizer, candidates[0])
     differing: dict[tuple[int, str], dict[str, Any]] = {}

@@ -164,30 +164,26 @@ def read_back(fields: Mapping[str, Any], file: str) -> Tokenizer:
     return Tokenizer(backend, values["tokens"][beginning])
 
 
-def comparable(tokenizer: Tokenizer, text: str) -> str:
-    """Return a text without what llama.cpp is known to read differently, which an export states."""
-    text = unicodedata.normalize("NFC", text) if composes(tokenizer) else text
-    return text.lstrip(" ") if keeps_first_space(tokenizer) else text
-
-
 def composes(tokenizer: Tokenizer) -> bool:
     """Return whether the tokenizer normalizes text to NFC, as Qwen's does."""
-    steps = _step(tokenizer, "normalizer")
-    return steps.get("normalizers", [steps]) == [{"type": "NFC"}]
+    return steps_of(_settings(tokenizer.backend.normalizer), "normalizers") == [{"type": "NFC"}]
 
 
 def keeps_first_space(tokenizer: Tokenizer) -> bool:
     """Return whether no space is put before a text that begins with one, as llama.cpp puts it."""
-    step = _step(tokenizer, "pre_tokenizer")
-    (before, *others) = step.get("pretokenizers", [step])
-    is_metaspace = before.get("type") == "Metaspace" and not others
-    return is_metaspace and before["prepend_scheme"] != "never"
+    steps = steps_of(_settings(tokenizer.backend.pre_tokenizer), "pretokenizers")
+    is_metaspace = [step["type"] for step in steps] == ["Metaspace"]
+    return is_metaspace and steps[0]["prepend_scheme"] != "never"
 
 
-def _step(tokenizer: Tokenizer, name: str) -> dict[str, Any]:
-    """Return a step of tokenizer.json, or the sequence that it is; empty without one."""
-    step: dict[str, Any] | None = json.loads(tokenizer.backend.to_str())[name]
-    return step or {}
+def steps_of(step: dict[str, Any] | None, parts: str) -> list[dict[str, Any]]:
+    """Return a step of tokenizer.json as a list, or the parts of a sequence of steps."""
+    return [] if step is None else step.get(parts, [step])
+
+
+def _settings(step: Any) -> dict[str, Any] | None:
+    """Return a step as tokenizer.json has it, without writing the whole vocabulary."""
+    return None if step is None else json.loads(step.__getstate__())
 
 
 def misread_tokens(model: LlamaVocabulary, tokenizer: Tokenizer) -> list[str]:
@@ -231,9 +227,12 @@ def compared(
     before = [tokenizer.beginning_of_text] if opens else []
     # SentencePiece puts a space before a text, which its decoder removes and pieces keep.
     added = len(model.decode(model.tokenize("a"))) - 1
+    # An export states what llama.cpp is known to read differently: the texts are without it.
+    to_nfc, strips = composes(tokenizer), keeps_first_space(tokenizer)
     random = (text for text, _ in sample_texts(tokenizer))
     for text in chain(TEXTS, random, _vocabulary_texts(tokenizer)):
-        text = comparable(tokenizer, text)
+        text = unicodedata.normalize("NFC", text) if to_nfc else text
+        text = text.lstrip(" ") if strips else text
         ids = tokenizer.encode(text)
         results = (
             model.tokenize(text),
