@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from wordorder.cli.main import main
 from wordorder.errors import BadInput, Refused
+from wordorder.interop import comparison, tokenizer_files, verify
 from wordorder.interop import rotary_layout as layout
-from wordorder.interop import tokenizer_files, verify
 from wordorder.interop.comparison import TOLERANCE, LogitComparison
 from wordorder.interop.export import Export, export
 from wordorder.interop.huggingface import export as exporting
@@ -227,7 +227,7 @@ def test_a_large_model_with_a_long_context_is_compared_on_what_is_affordable(
 ) -> None:
     """As an imported model of 131,072 tokens and as many words."""
     monkeypatch.setattr(verify, "affordable", lambda model: 32)
-    monkeypatch.setattr(verify, "MOST_LOGITS", 3 * 257)
+    monkeypatch.setattr(comparison, "MOST_LOGITS", 3 * 257)
     read: list[tuple[int, int]] = []
     exact = verify.samples
 

@@ -73,6 +73,11 @@ def affordable(
     return max(FEWEST_TOKENS, int(min(operations / parameters, memory / per_token)))
 
 
+def most_logits(model: LanguageModel) -> int:
+    """Return of how many tokens of one sequence logits are compared at most; at least one."""
+    return max(1, MOST_LOGITS // model.config.vocabulary_size)
+
+
 def notes_on_lengths(trained: int, comparisons: Sequence[LogitComparison]) -> tuple[str, ...]:
     """Say if no compared text was as long as the sequences of training, of `trained` tokens."""
     longest = max(each.tokens for each in comparisons)

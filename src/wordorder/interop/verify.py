@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from wordorder.batch import Batch
-from wordorder.interop.comparison import MOST_LOGITS, LogitComparison, affordable, lengths
+from wordorder.interop.comparison import LogitComparison, affordable, lengths, most_logits
 from wordorder.model import LanguageModel
 
 CACHED_STEPS = 3  # tokens read one at a time through the cache
@@ -95,9 +95,11 @@ def exported_samples(
     Of a large model, fewer tokens are read; of a large vocabulary, the last logits are compared.
     """
     most = affordable(model)
-    compared = max(1, MOST_LOGITS // model.config.vocabulary_size)
     return samples(
-        model, longest=min(most, longest or most), static_length=static_length, compared=compared
+        model,
+        longest=min(most, longest or most),
+        static_length=static_length,
+        compared=most_logits(model),
     )
 
 

@@ -13,12 +13,12 @@ from wordorder.errors import Refused
 from wordorder.interop import chat_templates
 from wordorder.interop.architecture import Architecture
 from wordorder.interop.comparison import (
-    MOST_LOGITS,
     TOLERANCE,
     LogitComparison,
     affordable,
     exact,
     lengths,
+    most_logits,
 )
 from wordorder.interop.export import Target, Written
 from wordorder.interop.holders import architecture_of_llama_cpp
@@ -104,7 +104,7 @@ def _written(
         opens=opens_texts(run),
         chat=_chat_metadata(run),
     )
-    most = min(affordable(model), max(1, MOST_LOGITS // model.config.vocabulary_size))
+    most = min(affordable(model), most_logits(model))
     table = table_length(Architecture.of(model)) if architecture in TABLES else most
     longest = min(most, table)
     context = max(lengths(model.config.trained_length, longest))

@@ -12,11 +12,11 @@ from torch import Tensor
 from wordorder.atomic import write_text
 from wordorder.errors import BadInput
 from wordorder.interop.comparison import (
-    MOST_LOGITS,
     TOLERANCE,
     LogitComparison,
     comparison_table,
     exact,
+    most_logits,
 )
 from wordorder.interop.export import Target, Written
 from wordorder.interop.tokenizer_files import (
@@ -118,7 +118,7 @@ def write(folder: Path, run: Run, model: LanguageModel, name: str) -> Written:
     with notify_if_slow("comparing onnxruntime's logits with the run's"):
         theirs = Session(folder / "model.onnx")
         # The graph computes the logits of all tokens, also of those that are not compared.
-        most = max(1, MOST_LOGITS // model.config.vocabulary_size)
+        most = most_logits(model)
         # It has no cache, so it is inexact past no tokens.
         comparisons = exact(
             compare(model, theirs, longest=min(most, size.longest or most), static_length=0),

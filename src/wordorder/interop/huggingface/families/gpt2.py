@@ -60,13 +60,25 @@ def imported(fields: Fields) -> Imported:
     )
     fields.get("reorder_and_upcast_attn")  # the precision of half-precision attention
     options = {
-        "position": f"learned:length={rows}",
-        "vocabulary_size": fields.integer("vocab_size"),
+        **common_options(fields, rows),
         "width": width,
         "layers": fields.integer("n_layer"),
         "heads": fields.integer("n_head"),
-        "feed_forward": fields.choice("activation_function", FUNCTIONS, "gelu_new"),
         "feed_forward_width": fields.integer("n_inner", 4 * width),
+    }
+    return Imported(options, WEIGHTS)
+
+
+def common_options(fields: Fields, rows: int) -> dict[str, Any]:
+    """Return the options that GPT-2 and GPT-Neo read from the same fields.
+
+    Args:
+        rows: of the table of positions.
+    """
+    return {
+        "position": f"learned:length={rows}",
+        "vocabulary_size": fields.integer("vocab_size"),
+        "feed_forward": fields.choice("activation_function", FUNCTIONS, "gelu_new"),
         "norm": "layer",
         "norm_epsilon": fields.number("layer_norm_epsilon", 1e-5),
         "biases": True,
@@ -74,4 +86,3 @@ def imported(fields: Fields) -> Imported:
         "tied_embeddings": fields.flag("tie_word_embeddings", True),
         "trained_length": rows,
     }
-    return Imported(options, WEIGHTS)

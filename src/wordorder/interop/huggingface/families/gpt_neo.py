@@ -9,17 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from wordorder.interop.huggingface.fields import Fields, Imported, pattern
-from wordorder.interop.weights import WeightMap
 
-from .gpt2 import FUNCTIONS
+from . import gpt2
 
 KINDS = GLOBAL, LOCAL = "global", "local"
-WEIGHTS = WeightMap(
-    table="transformer.wte",
-    head="lm_head",
-    norm="transformer.ln_f",
-    positions="transformer.wpe",
-    layer="transformer.h.{}.",
+WEIGHTS = replace(
+    gpt2.WEIGHTS,
     names={
         "attention_norm": "ln_1",
         "attention.query": "attn.attention.q_proj",
@@ -30,7 +25,8 @@ WEIGHTS = WeightMap(
         "feed_forward.up": "mlp.c_fc",
         "feed_forward.down": "mlp.c_proj",
     },
-    has_biases=True,
+    joined=None,
+    is_transposed=False,
     without_biases=("attention.query", "attention.key", "attention.value"),
 )
 
@@ -43,20 +39,12 @@ def imported(fields: Fields) -> Imported:
     kinds = _kinds(fields, layers)
     window = fields.integer("window_size", 256)
     options: dict[str, Any] = {
-        "position": f"learned:length={rows}",
-        "vocabulary_size": fields.integer("vocab_size"),
+        **gpt2.common_options(fields, rows),
         "width": width,
         "layers": layers,
         "heads": heads,
         "windows": tuple(pattern([window if kind == LOCAL else 0 for kind in kinds])),
-        "feed_forward": fields.choice("activation_function", FUNCTIONS, "gelu_new"),
         "feed_forward_width": fields.integer("intermediate_size", 4 * width),
-        "norm": "layer",
-        "norm_epsilon": fields.number("layer_norm_epsilon", 1e-5),
-        "biases": True,
-        "qk_norm": False,
-        "tied_embeddings": fields.flag("tie_word_embeddings", True),
-        "trained_length": rows,
     }
     # wordorder divides scores by the square root of head_dim.
     return Imported(options, replace(WEIGHTS, query_factor=(width / heads) ** 0.5))
@@ -65,8 +53,8 @@ def imported(fields: Fields) -> Imported:
 def _kinds(fields: Fields, layers: int) -> list[str]:
     """Return whether each layer is global or local.
 
-    The class writes `attention_layers`, which older files lack: there a pattern, and how often it
-    is repeated, stand in `attention_types`.
+    The class writes `attention_layers`. Older files have only `attention_types`: patterns, each
+    with its number of repetitions.
     """
     groups = fields.get("attention_types", [[[GLOBAL, LOCAL], layers // 2]])
     if kinds := fields.sequence("attention_layers", layers, KINDS):
