@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,28 +13,8 @@ import pytest
 from wordorder.experiments.statistics import interval
 from wordorder.interop.harness.blimp import phenomena
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BELOW_CHANCE = ("npi_licensing", "ellipsis", "island_effects")
-
-
-@pytest.fixture(scope="module")
-def modules() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "docs")
-        import ten_million_evidence
-        import ten_million_table
-
-        yield ten_million_evidence, ten_million_table
-
-
-@pytest.fixture
-def evidence(modules: tuple[ModuleType, ...]) -> ModuleType:
-    return modules[0]
-
-
-@pytest.fixture
-def table(modules: tuple[ModuleType, ...]) -> ModuleType:
-    return modules[1]
 
 
 def test_what_the_page_says_by_hand_is_in_the_evidence(

@@ -17,39 +17,12 @@ import pytest
 from wordorder.errors import BadInput
 from wordorder.interop.harness.blimp import phenomena
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BOOKS = 12
 CONTEXTS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 # What each position adds to rotary's loss, and the loss past the trained length.
 PLANTED = {"rotary": (0.0, 0.5), "none": (0.0, 0.5), "alibi": (0.1, 0.0), "learned": (0.015, None)}
 PARAMETERS = {"learned": 1_361_280}
-
-
-@pytest.fixture(scope="module")
-def modules() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "docs")
-        import ten_million_evidence
-        import ten_million_figures
-        import ten_million_summary
-        import ten_million_table
-
-        yield ten_million_evidence, ten_million_table, ten_million_figures, ten_million_summary
-
-
-@pytest.fixture
-def evidence(modules: tuple[ModuleType, ...]) -> ModuleType:
-    return modules[0]
-
-
-@pytest.fixture
-def table(modules: tuple[ModuleType, ...]) -> ModuleType:
-    return modules[1]
-
-
-@pytest.fixture
-def summary(modules: tuple[ModuleType, ...]) -> ModuleType:
-    return modules[3]
 
 
 def line(position: str, seed: int) -> dict[str, Any]:

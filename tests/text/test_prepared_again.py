@@ -11,6 +11,8 @@ from wordorder.text.sharded import prepare
 from wordorder.text.sharded.folder import open_sharded
 from wordorder.text.sharded.prepare import StoreConfig
 
+from .conftest import stop_while_reading
+
 SMALL = {"chunk_bytes": 1500, "vocabulary_size": 300}
 
 
@@ -25,12 +27,7 @@ def test_conversations_of_a_dataset_are_read_on_from_the_row_that_was_reached(
     parquet.write_table(table, tmp_path / "set" / "train-00000-of-00001.parquet")
     config = StoreConfig((f"hf:{tmp_path / 'set'}",), **SMALL)
 
-    def stop(stage: str, done: int, total: int) -> None:
-        if stage == "reading" and done > 2000:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        prepare.prepare(tmp_path / "store", config, report=stop)
+    stop_while_reading(tmp_path / "store", config)
     prepare.prepare(tmp_path / "store", config)
     assert open_sharded(tmp_path / "store").index["documents"] == len(rows)
 

@@ -29,6 +29,8 @@ from wordorder.text.split import PARTS, split_corpus
 from wordorder.text.store import open_store
 from wordorder.text.tokenizer import make_tokenizer
 
+from .conftest import stop_while_reading
+
 SMALL = {"chunk_bytes": 1500, "vocabulary_size": 300}
 
 
@@ -161,12 +163,7 @@ def test_a_killed_dataset_is_read_on_from_its_row(
     monkeypatch.setattr(IterableDataset, "skip", lambda self, n: skipped.append(n) or skip(self, n))
     config = StoreConfig((f"hf:{tmp_path / 'set'}",), most_bytes="0.006MB", **SMALL)
 
-    def stop(stage: str, done: int, total: int) -> None:
-        if stage == "reading" and done > 2000:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        prepare.prepare(tmp_path / "store", config, report=stop)
+    stop_while_reading(tmp_path / "store", config)
     prepare.prepare(tmp_path / "store", config)
     prepare.prepare(tmp_path / "whole", config)
     assert len(skipped) == 1 and skipped[0] > 5
