@@ -190,7 +190,7 @@ def _training(message: Message, ranks: Ranks) -> Training:
 
 
 def _training_data(message: Message, tokenizer: Tokenizer) -> TrainingData:
-    """Return the training text; it also stands in for the held-out texts, which are unused."""
+    """Return the training text; the held-out texts, which a follower does not use, are the same."""
     values, tensors = message
     each = []
     for number, fields in enumerate(values["stores"]):

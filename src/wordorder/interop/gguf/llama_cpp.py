@@ -186,7 +186,7 @@ def _has_expected_layout(functions: Any) -> bool:
 
 
 def rounded_context(tokens: int) -> int:
-    """Return the context that llama.cpp has if it is asked for so many tokens."""
+    """Return the context length that llama.cpp allocates for a number of tokens."""
     return -(-tokens // 256) * 256
 
 
