@@ -16,6 +16,7 @@ from wordorder.interop.huggingface import export as exporting
 from wordorder.interop.huggingface.export import HUGGING_FACE, OWN_CODE_TARGET
 from wordorder.interop.huggingface.import_folder import import_folder
 from wordorder.interop.targets import TARGETS
+from wordorder.interop.weights import rounded
 from wordorder.training.run import Run
 
 transformers = pytest.importorskip("transformers")
@@ -68,16 +69,23 @@ def test_wrong_maps_are_found_before_anything_is_rounded(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_weight_beyond_half_precision_is_refused() -> None:
-    weights = {"a": torch.ones(2), "b": torch.tensor([1.0, 7e4])}
-    with pytest.raises(BadInput, match=r"^b has weights that are too large for f16: use --dtype b"):
-        exporting._rounded(weights, "f16")
-    assert exporting._rounded(weights, "bf16")["b"].isfinite().all()
+@pytest.mark.parametrize("target", ["hf", "gguf"])
+def test_a_weight_beyond_half_precision_is_refused(tmp_path: Path, target: str) -> None:
+    run = write_run(tmp_path / "run", position="rotary")
+    run.model.blocks[0].attention.output.weight.data[0, 0] = 7e4
+    with pytest.raises(BadInput, match=r"has weights that are too large for f16: use --dtype b"):
+        export(run, TARGETS[target].with_dtype("f16"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert rounded("a", torch.tensor([7e4]), "bf16").isfinite().all()
 
 
 @pytest.mark.parametrize(
     ("target", "dtype", "told"),
-    [("hf", "q8_0", "f32, f16, bf16"), ("gguf", "bf16", "f32, f16, q8_0"), ("onnx", "f16", "f32")],
+    [
+        ("hf", "q8_0", "f32, f16, bf16"),
+        ("gguf", "q4_0", "f32, f16, bf16, q8_0"),
+        ("onnx", "f16", "f32"),
+    ],
 )
 def test_a_dtype_that_a_target_lacks_is_refused(target: str, dtype: str, told: str) -> None:
     with pytest.raises(BadInput, match=f"--to {target} has no --dtype {dtype}: it has {told}$"):

@@ -55,7 +55,7 @@ def test_each_row_is_exact(tmp_path: Path, kind: str, name: str) -> None:
     assert readings == {"alone", "batched", "cached"}
 
 
-@pytest.mark.parametrize("dtype", ["f16", "q8_0"])
+@pytest.mark.parametrize("dtype", ["f16", "bf16", "q8_0"])
 @pytest.mark.parametrize("kind,name", [("qwen3", "default"), ("gpt2", "learned")])
 def test_a_rounded_file_is_smaller_and_within_its_tolerance(
     tmp_path: Path, kind: str, name: str, dtype: str

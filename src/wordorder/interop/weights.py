@@ -21,12 +21,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from wordorder.errors import BadInput
 from wordorder.interop.architecture import Architecture
 from wordorder.model import LanguageModel
 from wordorder.model.layers import JoinedLinear
 
 from .rotary_layout import in_halves, in_pairs
 
+DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 PROJECTIONS = ("query", "key", "value")
 # Sinusoidal tables, and ALiBi where a class limits it, are written for this many times the trained
 # length. No tested model predicts well beyond it.
@@ -350,3 +352,19 @@ def table_length(architecture: Architecture) -> int:
     """
     last = architecture.composed.max_position
     return FILLED * architecture.config.trained_length if last is None else last + 1
+
+
+def rounded(name: str, weight: Tensor, dtype: str) -> Tensor:
+    """Return a weight in one of DTYPES.
+
+    Raises:
+        BadInput: it is too large for that dtype.
+    """
+    result = weight.to(DTYPES[dtype])
+    if not result.isfinite().all():
+        raise BadInput(
+            f"{name} has weights that are too large for {dtype}: use --dtype bf16, or leave "
+            "--dtype out",
+            code="interop.too-large-for-dtype",
+        )
+    return result

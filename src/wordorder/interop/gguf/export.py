@@ -43,8 +43,8 @@ def write(
 ) -> Written:
     """Write a run as a GGUF file, and compare llama.cpp's logits with the run's.
 
-    A file of f16 or q8_0 differs by its rounding. That its maps are right is shown first by a
-    file of f32, which is exact and does not stay.
+    A file of another dtype than f32 differs by its rounding. That its maps are right is shown first
+    by a file of f32, which is exact and does not stay.
 
     Args:
         folder: new and empty.

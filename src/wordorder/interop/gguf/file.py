@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from wordorder.interop.weights import rounded
 from wordorder.model import LanguageModel
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import printable
@@ -15,7 +16,7 @@ from wordorder.text.user_text import printable
 from . import architectures, tokenizer
 from .card import SAMPLING
 
-DTYPES = ("f32", "f16", "q8_0")
+DTYPES = ("f32", "f16", "bf16", "q8_0")
 NO_CHAT: Mapping[str, Any] = {}
 BLOCK = 32  # numbers that q8_0 stores with one scale
 
@@ -93,7 +94,12 @@ def _add_tokenizer(
         _add(writer, tokenizer.WHOLE, own_tokenizer.backend.to_str())
 
 
-FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0"}
+FILE_TYPES = {
+    "f32": "ALL_F32",
+    "f16": "MOSTLY_F16",
+    "bf16": "MOSTLY_BF16",
+    "q8_0": "MOSTLY_Q8_0",
+}
 
 
 def _add(writer: Any, key: str, value: Any) -> None:
@@ -110,11 +116,11 @@ def _add(writer: Any, key: str, value: Any) -> None:
 def _add_tensor(writer: Any, name: str, value: Tensor, dtype: str) -> None:
     import gguf
 
-    array = value.detach().float().contiguous().numpy()
-    is_matrix = array.ndim == 2 and not name.startswith("position_embd")
+    is_matrix = value.ndim == 2 and not name.startswith("position_embd")
     kind = dtype if is_matrix else "f32"
-    if kind == "q8_0" and array.shape[1] % BLOCK:
+    if kind == "q8_0" and value.shape[1] % BLOCK:
         kind = "f16"
+    value = value.detach() if kind == "q8_0" else rounded(name, value.detach(), kind)
     quantization = getattr(gguf.GGMLQuantizationType, kind.upper())
-    data = gguf.quants.quantize(array, quantization)
+    data = gguf.quants.quantize(value.float().contiguous().numpy(), quantization)
     writer.add_tensor(name, data, raw_dtype=quantization)

@@ -11,7 +11,7 @@ models of all sizes (docs/export.md has the figures):
 - Rotary angles are products of float32 numbers, with one more factor for each pair of dimensions.
   Their error grows with the position. If the run's model uses the same angles, 5e-6 is left.
 - GELU is read from a half-precision table.
-- f16 and q8_0 matrices are rounded, and so are the activations that they multiply.
+- f16, bf16 and q8_0 matrices are rounded, and so are the activations that they multiply.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .llama_cpp import LlamaCpp
 CACHED_STEPS = 3  # tokens read one at a time through the cache
 ANGLE_SHARE = 3e-7  # for each token
 GELU_SHARE = 5e-3
-DTYPE_SHARES = {"f32": 0.0, "f16": 2e-2, "q8_0": 0.5}
+DTYPE_SHARES = {"f32": 0.0, "f16": 2e-2, "bf16": 0.3, "q8_0": 0.5}
 
 
 @torch.no_grad()

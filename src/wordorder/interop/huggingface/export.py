@@ -11,11 +11,9 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from wordorder.atomic import write_text
 from wordorder.batch import Batch
-from wordorder.errors import BadInput
 from wordorder.interop import chat_templates
 from wordorder.interop.architecture import Architecture
 from wordorder.interop.comparison import TOLERANCE, LogitComparison, exact
@@ -23,6 +21,7 @@ from wordorder.interop.export import Target, Written
 from wordorder.interop.holders import Holder
 from wordorder.interop.tokenizer_files import CHAT_TEMPLATE, beginning, padding, write_tokenizer
 from wordorder.interop.verify import compare, exported_samples
+from wordorder.interop.weights import DTYPES, rounded
 from wordorder.model import LanguageModel
 from wordorder.patience import notify_if_slow
 from wordorder.training.run import Run
@@ -54,9 +53,6 @@ SAMPLING = {
     "top_p": 1.0,
     "min_p": 0.05,
 }
-
-
-DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 # Differences that rounded weights may make, as shares of the spread of logits: some three times the
 # largest measured, on random models of up to 12 layers of width 384.
 SHARES = {"f16": 0.04, "bf16": 0.3}
@@ -112,7 +108,8 @@ def write_model(
     import transformers
 
     architecture = Architecture.of(model)
-    weights = _rounded(tensors(model, holder), dtype)
+    written = tensors(model, holder)
+    weights = {name: rounded(name, weight, dtype) for name, weight in written.items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     ends = chat_templates.ends_of_answer(run)
     special: dict[str, int | list[int]] = {
@@ -141,18 +138,6 @@ def write_model(
     if holder.has_code:
         return (why_own_code(run.model_config), *write_code(folder, run.model_config))
     return _notes(architecture)
-
-
-def _rounded(weights: dict[str, Tensor], dtype: str) -> dict[str, Tensor]:
-    rounded = {name: weight.to(DTYPES[dtype]) for name, weight in weights.items()}
-    for name, weight in rounded.items():
-        if not weight.isfinite().all():
-            raise BadInput(
-                f"{name} has weights that are too large for {dtype}: use --dtype bf16, or leave "
-                "--dtype out",
-                code="interop.too-large-for-dtype",
-            )
-    return rounded
 
 
 def _check_chat_template(folder: Path, run: Run, holder: Holder) -> tuple[str, ...]:
