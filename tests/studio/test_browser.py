@@ -153,6 +153,12 @@ def test_embedding(open_page: Open) -> None:
     page.wait_for_url("**buckets**")
     page.get_by_label("buckets, as a number").fill("1")
     playwright.expect(page.get_by_role("alert")).to_contain_text("must be at least 2")
+    page.goto(page.url.split("#")[0] + "#/embedding?position=rotary:short_factors=[1]")
+    typed = page.get_by_label("long factors", exact=True)
+    typed.press_sequentially("[1,2.5]", delay=150)  # as a hand does: no list before its end
+    page.wait_for_url("**short_factors**long_factors**2.5**")
+    typed.fill("")
+    page.wait_for_url(lambda url: "long_factors" not in url)
     page.get_by_label("Embedding", exact=True).select_option("learned")
     page.get_by_label("Sizes and trained model of").select_option("learned")
     playwright.expect(page.locator("figure")).to_have_count(3)

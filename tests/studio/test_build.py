@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -290,6 +291,39 @@ def test_the_demo_is_trained_once(studio: TestClient, monkeypatch: pytest.Monkey
     assert posted(studio, "demo")["state"] == "running" and len(started) == 1
     assert started[0][:5] == ["train", "--preset", "nano", "--time", "40s"]
     assert build.DEMO.text is None
+
+
+def test_the_demo_has_another_name_if_that_one_is_taken(
+    studio: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "demo").mkdir(parents=True)  # as `wordorder train --out runs/demo` leaves it
+    own = (os.getpid(), detached.began_at(os.getpid()) or "")
+    monkeypatch.setattr(detached, "start", lambda arguments, log: own)
+    assert posted(studio, "demo")["name"] == "demo-2" == posted(studio, "demo")["name"]
+
+
+def test_the_command_of_the_estimate_is_what_start_runs(
+    studio: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+    monkeypatch.setattr(detached, "start", lambda arguments, log: started.append(arguments))
+    monkeypatch.setattr(speed, "_in_process", lambda *key: speed.StepTime(0.01, "here"))
+    (folder / "nano-rotary").mkdir(parents=True)
+    estimate = posted(studio, "estimate", **SMALL, minutes=1, measure=True)
+    asked = {**SMALL, "minutes": 1, "checkpoint_every": estimate["checkpoint_every"]}
+    with pytest.raises(TypeError):  # it has not started
+        posted(studio, "start", **asked)
+    assert shlex.split(estimate["command"])[1:] == started[0]
+    assert "--checkpoint-every" in started[0] and started[0][-1].endswith("nano-rotary-2")
+    taken = {**SMALL, "name": "nano-rotary"}
+    assert code_of(studio, "/api/build/estimate", **taken) == "studio.name-taken"
+
+
+def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    for text in ("one text", "another text"):
+        path.write_text(text)
+        assert opened._shared_corpus((str(path),)).documents[0].text == text
 
 
 def test_orders_are_command_lines(monkeypatch: pytest.MonkeyPatch) -> None:

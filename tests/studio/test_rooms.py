@@ -14,7 +14,6 @@ import torch
 from exported_runs import write_run
 from fastapi.testclient import TestClient
 
-from wordorder.cli.main import main
 from wordorder.cli.options.explain import read_options as explain_options
 from wordorder.cli.options.generate import read_options as generate_options
 from wordorder.evaluation.ablation import without_position
@@ -25,7 +24,7 @@ from wordorder.positions.picture import picture_of, weights_of_copies
 from wordorder.studio.application import create_app
 from wordorder.studio.fields import Matrix, numbers
 from wordorder.studio.opened import OpenRuns
-from wordorder.studio.rooms import ROOMS, attention
+from wordorder.studio.rooms import ROOMS, attention, embedding
 from wordorder.text.corpus import Corpus, Document
 from wordorder.text.prompt import Prompt
 from wordorder.text.tokenizer import make_tokenizer
@@ -49,6 +48,14 @@ def test_the_menu_has_the_rooms_the_runs_and_a_colour_for_each_embedding(
     for room in ROOMS:
         assert client.get(f"/static/rooms/{room.name}.js").status_code == 200
         assert any(path.startswith(f"/api/{room.name}/") for path in paths)
+
+
+def evaluated(python: str) -> Any:
+    """Return the value of the last of the lines that a page shows."""
+    scope: dict[str, Any] = {}
+    *lines, last = python.splitlines()
+    exec("\n".join(lines), scope)
+    return eval(last, scope)
 
 
 def test_a_bidirectional_model_without_positions_sees_a_set(ask: Ask) -> None:
@@ -102,7 +109,25 @@ def test_the_orders_of_a_run_are_those_of_explain(ask: Ask, runs: OpenRuns) -> N
     model = without_position(run.model, 2)
     first, second = log_probabilities(model, ids, run.tokenizer.end_of_text).tolist()
     assert answer["difference_nats"] == pytest.approx(first - second)
-    assert answer["command"] == f"wordorder explain {run.folder} 'one two three'"
+    measured = evaluated(answer["command"])
+    assert [0.0 if apart.same else apart.relative for apart in measured] == pytest.approx(after)
+    whole = ask("/api/order/compare", run="rotary", text="one two three")
+    assert whole["command"] == f"wordorder explain {run.folder} 'one two three'"
+
+
+def test_other_tokens_are_no_set_of_the_same_vectors(ask: Ask) -> None:
+    asked = {"position": "none", "causal": False, "text": "a b c"}
+    answer = ask("/api/order/compare", **asked, other="a b d")
+    assert not answer["same_tokens"] and answer["set_until"] is None
+    assert {at["words"] for at in answer["by_layer"]} == {None}
+
+
+@pytest.mark.parametrize("other", ["", "人工智能爱我"])
+def test_the_characters_of_a_text_without_spaces_have_orders(ask: Ask, other: str) -> None:
+    asked = {"position": "none", "causal": False, "text": "我爱人工智能", "other": other}
+    answer = ask("/api/order/compare", **asked)
+    assert answer["same_tokens"] and answer["sees_from"] is None
+    assert len(answer["tokens"][0]) == 6
 
 
 def test_a_gru_and_a_masked_model_have_orders_too(ask: Ask, client: TestClient) -> None:
@@ -113,12 +138,14 @@ def test_a_gru_and_a_masked_model_have_orders_too(ask: Ask, client: TestClient) 
     assert listed["gru"] == ""
 
 
-def test_the_code_for_random_models_gives_the_same_numbers(ask: Ask) -> None:
-    answer = ask("/api/order/compare", position="rotary", text="I love AI")
-    scope: dict[str, Any] = {}
-    *lines, last = answer["command"].splitlines()
-    exec("\n".join(lines), scope)
-    after = [apart.relative for apart in eval(last, scope)]
+@pytest.mark.parametrize("off", [(), (0,), (2, 1), (0, 1, 2, 3)])
+@pytest.mark.parametrize("causal", [True, False])
+def test_the_code_for_random_models_gives_the_same_numbers(
+    ask: Ask, off: tuple[int, ...], causal: bool
+) -> None:
+    asked = {"position": "rotary", "causal": causal, "without": off}
+    answer = ask("/api/order/compare", **asked, text="I love AI")
+    after = [0.0 if a.same else a.relative for a in evaluated(answer["command"])]
     assert [at["after"] for at in answer["by_layer"]] == pytest.approx(after, abs=1e-5)
 
 
@@ -137,14 +164,10 @@ def test_a_trace_is_what_the_model_computes(ask: Ask, runs: OpenRuns) -> None:
     assert not any(answer["input"]["added"])
 
 
-def test_the_trace_is_also_on_the_command_line(
-    ask: Ask, capsys: pytest.CaptureFixture[str]
-) -> None:
-    answer = ask("/api/inside/trace", run="rotary", text="a few words", layer=1, head=3)
-    assert main([*shlex.split(answer["command"])[1:], "--json"]) == 0
-    row = json.loads(capsys.readouterr().out)["readings"][0]["attention"]
-    assert (row["layer"], row["head"]) == (1, 3)
-    assert answer["attention"]["weights"] == pytest.approx(row["weights"], abs=1e-5)
+@pytest.mark.parametrize("text", ["a few words", "word", "-x 'y'"])
+def test_the_lines_of_a_trace_give_its_row(ask: Ask, text: str) -> None:
+    answer = ask("/api/inside/trace", run="rotary", text=text, layer=1, head=3, token=1)
+    assert answer["attention"]["weights"] == numbers(evaluated(answer["command"]))
 
 
 def test_an_input_embedding_adds_a_vector(ask: Ask) -> None:
@@ -199,9 +222,7 @@ def test_space_that_ends_a_text_is_predicted_again_as_generate_does(tmp_path: Pa
 
 
 @pytest.mark.parametrize("text", ["-x y", "--help", "-", "- a b"])
-def test_commands_for_a_text_that_begins_with_a_hyphen(
-    text: str, ask: Ask, runs: OpenRuns, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_commands_for_a_text_that_begins_with_a_hyphen(text: str, ask: Ask, runs: OpenRuns) -> None:
     """They can be pasted: what the shell makes of them is the text, and no option."""
     folder = str(runs.run("rotary").folder)
     generate = ask("/api/inside/predict", run="rotary", text=text, seed=3)["command"]
@@ -211,14 +232,9 @@ def test_commands_for_a_text_that_begins_with_a_hyphen(
         options = generate_options(shlex.split(generate)[2:])
         assert (options.run, options.prompt, options.seed) == (folder, text, 3)
     asked = {"run": "rotary", "text": "-a b", "other": "-b a"}
-    answers = {
-        text: ask("/api/inside/trace", run="rotary", text=text, head=2),
-        "-a b": ask("/api/order/compare", **asked),
-    }
-    for typed, answer in answers.items():
-        explained = explain_options(shlex.split(answer["command"])[2:])
-        assert (explained.run, explained.text) == (folder, typed)
-        assert explained.other == (asked["other"] if typed == "-a b" else None)
+    explained = explain_options(shlex.split(ask("/api/order/compare", **asked)["command"])[2:])
+    assert (explained.run, explained.text) == (folder, "-a b")
+    assert explained.other == asked["other"]
 
 
 def test_the_page_writes_what_the_command_writes(client: TestClient, runs: OpenRuns) -> None:
@@ -287,6 +303,28 @@ def test_a_trained_run_is_in_the_picture(ask: Ask, runs: OpenRuns) -> None:
     assert other["trained_picture"] is None
 
 
+@pytest.mark.parametrize("run", [None, "rotary"])
+@pytest.mark.parametrize("position", ["rotary", "alibi", "cope", "shaw-values"])
+def test_the_lines_below_a_picture_give_it(ask: Ask, position: str, run: str | None) -> None:
+    answer = ask("/api/embedding/picture", position=position, run=run, length=40, head=1)
+    values = evaluated(answer["command"])
+    if answer["picture"]:
+        assert answer["picture"]["matrix"]["values"] == numbers(values)
+    else:
+        assert values is None  # its attention cannot be described by weights
+
+
+def test_pictures_of_long_contexts_show_the_first_tokens(
+    ask: Ask, runs: OpenRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding, "MOST_LENGTH", 24)
+    answer = ask("/api/embedding/picture", position="t5", run="rotary")
+    trained = runs.run("rotary").model_config.trained_length
+    assert (answer["length"], answer["shown"]) == (trained, 24)
+    assert answer["picture"]["matrix"]["rows"] == 24
+    assert {len(head) for head in answer["similarity"]["trained"]} == {24}
+
+
 def test_maps_are_the_weights_and_large_ones_are_averaged(ask: Ask, runs: OpenRuns) -> None:
     run, text = runs.run("rotary"), "word " * 60
     answer = ask("/api/attention/maps", run="rotary", text=text, layer=1, head=1)
@@ -298,10 +336,7 @@ def test_maps_are_the_weights_and_large_ones_are_averaged(ask: Ask, runs: OpenRu
     assert chosen["values"][100][20] == pytest.approx(mean, abs=1e-5)
     assert len(answer["small"]) == 2 and len(answer["small"][0]) == 4
     assert len(answer["small"][0][0]["values"]) <= 24
-    scope: dict[str, Any] = {}
-    *lines, last = answer["command"].splitlines()
-    exec("\n".join(lines), scope)
-    assert torch.equal(eval(last, scope), weights)
+    assert torch.equal(evaluated(answer["command"]), weights)
 
 
 def test_cells_without_a_number_are_left_out_of_means() -> None:

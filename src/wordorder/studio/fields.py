@@ -14,6 +14,7 @@ from torch import Tensor
 from wordorder.errors import BadInput
 from wordorder.positions import PositionError, Spec, foreign, parse
 from wordorder.text.tokenizer import Tokenizer
+from wordorder.training.run import Run
 from wordorder.words.sentences import tokens_of
 
 # Far more than a page can show, and few enough to compute within a second.
@@ -21,6 +22,14 @@ MOST_SENTENCE, MOST_TEXT, MOST_TOKENS = 400, 8_000, 512
 MOST_SPEC = 300
 # A count in a spec sizes tables: t5:buckets=100000000 would fill the memory.
 MOST_COUNT, MOST_NUMBER = 8192, 1e12
+
+ATTENTION_IN_PYTHON = """\
+from wordorder.training.run import Run
+from wordorder.words.activations import attention_head
+from wordorder.words.sentences import tokens_of
+run = Run.load({folder!r})
+ids = [run.tokenizer.beginning_of_text, *tokens_of(run.tokenizer, {text!r})]
+attention_head(run.model, ids, layer={layer}, head={head}).weights"""
 
 Sentence = Annotated[str, StringConstraints(min_length=1, max_length=MOST_SENTENCE)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MOST_TEXT)]
@@ -154,3 +163,8 @@ def command(name: object, *options: object, given: Sequence[object] = ()) -> str
 def option(name: str, text: str) -> tuple[str, ...]:
     """Return an option with a value that someone typed, which may begin with a hyphen."""
     return (f"{name}={text}",) if text.startswith("-") else (name, text)
+
+
+def attention_in_python(run: Run, text: str, layer: int, head: int) -> str:
+    """Return the lines of Python that give a head's weights on a text; both counted from 0."""
+    return ATTENTION_IN_PYTHON.format(folder=str(run.folder), text=text, layer=layer, head=head)

@@ -105,7 +105,7 @@ class Guard:
             # Out of the address bar, so that it is not copied with a link.
             rest = urlencode(query, doseq=True)
             moved = RedirectResponse(f"/?{rest}" if rest else "/", 303)
-            moved.set_cookie(_cookie(headers), self.token, httponly=True, samesite="strict")
+            moved.set_cookie(_cookie(headers), self.token, httponly=True, samesite="lax")
             return moved
         # Cookies of all servers on this machine arrive, also ones that http.cookies cannot read.
         cookie = cookie_parser(headers.get("cookie", "")).get(_cookie(headers), "")
@@ -122,7 +122,11 @@ def _cookie(headers: Headers) -> str:
 def _from_elsewhere(headers: Headers, scope: Scope) -> bool:
     origin = headers.get("origin")
     if origin is not None:
-        return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+        try:
+            there = urlsplit(origin).netloc.lower()
+        except ValueError:  # as of http://[
+            return True
+        return there != headers.get("host", "").lower()
     if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         # A link on another site may lead to the page itself.
         followed = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET"

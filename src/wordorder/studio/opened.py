@@ -21,10 +21,25 @@ from wordorder.training.run_text import text_of
 Measured = TypeVar("Measured")
 
 
-@lru_cache(maxsize=2)
 def _shared_corpus(data: tuple[str, ...], **options: str) -> Corpus:
-    """Return a text, read once for all runs that were trained on it."""
+    """Return a text, read once for all runs trained on it, and again if a file has changed."""
+    return _corpus(data, tuple(map(_written, data)), **options)
+
+
+@lru_cache(maxsize=2)
+def _corpus(
+    data: tuple[str, ...], written: tuple[tuple[int, int] | None, ...], **options: str
+) -> Corpus:
     return load_corpus(data, **options)
+
+
+def _written(name: str) -> tuple[int, int] | None:
+    """Return when a file was written and its size; None for what is no file."""
+    try:
+        found = Path(name).stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 class OpenRuns:
@@ -62,11 +77,11 @@ class OpenRuns:
                 "a run: look at it with wordorder explain --trust",
                 code="studio.own-code",
             ) from None
-        parts = run.folder.resolve().parts
-        names = ("/".join(parts[-length:]) for length in range(1, len(parts) + 1))
-        name = next((name for name in names if name not in self._runs), None)
-        if name is None:
+        own = run.folder.resolve()
+        if any(each.folder.resolve() == own for _, each in self):
             raise BadInput(f"{folder} is given twice: leave one out", code="studio.run-given-twice")
+        names = ("/".join(own.parts[-length:]) for length in range(1, len(own.parts) + 1))
+        name = next(name for name in names if name not in self._runs)
         self._runs[name] = run
         return name
 

@@ -14,6 +14,7 @@ import torch
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.text.corpus import Corpus, Document
 from wordorder.text.tokenizer import Tokenizer, make_tokenizer
+from wordorder.text.words import is_unspaced
 
 MOST_VOCABULARY = 2048
 
@@ -46,7 +47,11 @@ def random_model(position: str, causal: bool, vocabulary_size: int) -> LanguageM
 
 @lru_cache(maxsize=64)
 def tokenizer_of(*sentences: str) -> Tokenizer:
-    """Return a byte-level BPE in which the words of these sentences are mostly single tokens."""
+    """Return a byte-level BPE in which the words of these sentences are mostly single tokens.
+
+    Of a sentence without spaces, each character is a token: a BPE would join all of it.
+    """
     text = "\n".join(f" {sentence}" for sentence in sentences) * 4
     corpus = Corpus("typed", (Document(text, "typed"),))
-    return make_tokenizer("bpe", corpus, MOST_VOCABULARY, mask=True)
+    kind = "characters" if any(map(is_unspaced, sentences)) else "bpe"
+    return make_tokenizer(kind, corpus, MOST_VOCABULARY, mask=True)

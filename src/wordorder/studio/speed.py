@@ -52,7 +52,7 @@ class RunEstimate(BaseModel):
     vocabulary: int
     context: int
     tokens_per_step: int
-    command: str
+    command: str = ""
     tokens_per_second: float | None = None
     steps: int | None = None
     seconds: float | None = None
@@ -88,9 +88,7 @@ class Speeds:
         return self._known.get(key)
 
 
-def estimate(
-    order: TrainOrder, text_bytes: int | None, step: StepTime | None, command: str
-) -> RunEstimate:
+def estimate(order: TrainOrder, text_bytes: int | None, step: StepTime | None) -> RunEstimate:
     """Return what a run takes.
 
     Args:
@@ -107,7 +105,6 @@ def estimate(
         vocabulary=config.model.vocabulary_size,
         context=config.model.trained_length,
         tokens_per_step=each,
-        command=command,
     )
     if step is None and order.steps is None:
         return answer

@@ -158,7 +158,7 @@ class Workshop:
             BadInput: the name cannot be used, or something runs already.
         """
         with self._alone():
-            name = self._free(typed, suggested)
+            name = self.name_for(typed, suggested)
             path, data = self.folder / f"{name}.txt", BUILT_IN
             with _removed_after_failure(path, self._log(name)):
                 if text is not None:
@@ -238,8 +238,12 @@ class Workshop:
                     )
                 yield
 
-    def _free(self, typed: str, suggested: str) -> str:
-        """Return the name of a new job."""
+    def name_for(self, typed: str, suggested: str) -> str:
+        """Return the name of a new job: what was typed, or `suggested`, with a number if taken.
+
+        Raises:
+            BadInput: the typed name is taken, or has no letter or digit.
+        """
         name = slug(typed or suggested)
         if not name:
             raise BadInput(

@@ -13,7 +13,16 @@ from torch import Tensor
 from wordorder.errors import BadInput
 from wordorder.evaluation.attention_mass import attention_mass
 from wordorder.model import AttentionRecord, Recorder
-from wordorder.studio.fields import Head, Layer, Matrix, RunName, Text, command, sequence_of
+from wordorder.studio.fields import (
+    Head,
+    Layer,
+    Matrix,
+    RunName,
+    Text,
+    attention_in_python,
+    command,
+    sequence_of,
+)
 from wordorder.studio.opened import OpenRuns, Runs
 from wordorder.words.activations import attention_head
 from wordorder.words.explanation import spelling
@@ -21,14 +30,6 @@ from wordorder.words.explanation import spelling
 router = APIRouter()
 
 SMALL = 24  # rows and columns of a map in the overview
-
-IN_PYTHON = """\
-from wordorder.training.run import Run
-from wordorder.words.activations import attention_head
-from wordorder.words.sentences import tokens_of
-run = Run.load({folder!r})
-ids = [run.tokenizer.beginning_of_text, *tokens_of(run.tokenizer, {text!r})]
-attention_head(run.model, ids, layer={layer}, head={head}).weights"""
 
 
 class AttentionQuestion(BaseModel):
@@ -90,9 +91,7 @@ def maps(asked: AttentionQuestion, runs: Runs) -> AttentionAnswer:
         heads=model.config.heads,
         small=overview.maps,
         chosen=Matrix.of(chosen),
-        command=IN_PYTHON.format(
-            folder=str(run.folder), text=asked.text, layer=asked.layer, head=asked.head
-        ),
+        command=attention_in_python(run, asked.text, asked.layer, asked.head),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from wordorder.studio.orders import MOST_TEXT_BYTES, TrainOrder
 from wordorder.studio.progress import MetricsReader, RunProgress, changes, progress_of
 from wordorder.studio.snapshots import Snapshot
 from wordorder.studio.speed import RunEstimate, estimate
-from wordorder.studio.workshop import StartedJob, State, TheWorkshop, Workshop, slug
+from wordorder.studio.workshop import StartedJob, State, TheWorkshop, Workshop
 from wordorder.text.corpus import BUILT_IN
 
 router = APIRouter()
@@ -100,11 +101,12 @@ def run_estimate(asked: EstimateQuestion, workshop: TheWorkshop, request: Reques
     step = speeds.known(asked)
     if asked.measure and step is None and workshop.running() is None:
         step = speeds.measure(asked)
-    name = slug(asked.name) or _suggested(asked)
-    out = workshop.folder / name
+    out = workshop.folder / workshop.name_for(asked.name, _suggested(asked))
     data = BUILT_IN if asked.text_bytes is None else f"{out}.txt"
-    shown = command(*asked.arguments(data, str(out)))
-    return estimate(asked, asked.text_bytes, step, shown)
+    answer: RunEstimate = estimate(asked, asked.text_bytes, step)
+    order = asked.model_copy(update={"checkpoint_every": answer.checkpoint_every})
+    answer.command = command(*order.arguments(data, str(out)))
+    return answer
 
 
 @router.post("/start")
@@ -118,14 +120,19 @@ def start(asked: TrainOrder, workshop: TheWorkshop) -> JobEntry:
 
 @router.post("/demo")
 def demo(workshop: TheWorkshop) -> JobEntry:
-    """Start to train the demo model, or return it if that was done."""
+    """Start to train the demo model, or return it if that was done.
+
+    It has a number in its name if another run has that name.
+    """
+    own = re.compile(rf"{DEMO.name}(-\d+)?")
     for job in workshop.jobs():
-        if job.name == DEMO.name and job.kind == "train":
+        if own.fullmatch(job.name) and job.kind == "train":
             if job.state in ("running", "finished"):
                 return JobEntry.of(job)
             if job.state == "stopped":
                 return JobEntry.of(workshop.go_on(job.name))
-    return start(DEMO, workshop)
+    DEMO.check()
+    return JobEntry.of(workshop.start("train", "", DEMO.name, DEMO.text, DEMO.arguments))
 
 
 @router.post("/stop")

@@ -27,7 +27,6 @@ from wordorder.studio.fields import (
     Matrix,
     RunName,
     SpecText,
-    command,
     numbers,
     parsed,
 )
@@ -38,6 +37,18 @@ from wordorder.words.sentences import tokens_of
 router = APIRouter()
 
 HEADS, HEAD_DIM = 4, 64  # of a page without a run, as in `wordorder positions`
+MOST_LENGTH = 512  # tokens; a picture of a long run's embedding shows its first ones
+
+IN_PYTHON = """\
+from wordorder.positions import ModelShape, find, parse
+from wordorder.positions.picture import initialised, picture_of, weights_of_copies
+{shape}
+part = parse({position!r}).parts[0]
+position = initialised(find(part.name)(shape, **dict(part.options)))
+{last}"""
+OF_RUN = """\
+from wordorder.training.run import Run
+shape = Run.load({folder!r}).model_config.shape"""
 Value = bool | int | float | str | list[float]
 
 
@@ -84,7 +95,7 @@ class EmbeddingQuestion(BaseModel):
     """
 
     position: SpecText
-    length: Annotated[int, Field(ge=8, le=512)] = 128
+    length: Annotated[int, Field(ge=8, le=MOST_LENGTH)] = 128
     causal: bool = True
     factor: Annotated[float, Field(gt=1, le=64)] = 4.0
     run: RunName | None = None
@@ -131,6 +142,8 @@ class EmbeddingAnswer(BaseModel):
     """What an embedding computes.
 
     Args:
+        length: the trained length.
+        shown: tokens that the pictures show: fewer, if the trained length is large.
         trained_picture: with the run's parameters; null if the run has no such embedding, or that
             has none.
     """
@@ -139,6 +152,8 @@ class EmbeddingAnswer(BaseModel):
     heads: int
     head_dim: int
     length: int
+    shown: int
+    causal: bool
     parameters: int
     resolved: dict[str, float]
     max_position: int | None
@@ -224,9 +239,9 @@ def picture(asked: EmbeddingQuestion, runs: Runs) -> EmbeddingAnswer:
         shape = _shape(asked, runs)
         position = initialised(find(part.name)(shape, **dict(part.options)))
         parameters = sum(p.numel() for p in build(spec, shape).parameters())
-        head = min(asked.head, shape.heads - 1)
-        drawn = picture_of(position, shape.trained_length, head)
-        similarity = _similarity(asked, position, runs)
+        head, shown = min(asked.head, shape.heads - 1), min(shape.trained_length, MOST_LENGTH)
+        drawn = picture_of(position, shown, head)
+        similarity = _similarity(asked, position, shown, runs)
         frequencies = frequencies_of(position, shape.trained_length)
         scalings: dict[str, Tensor] = {}
         if isinstance(position, Rotary):
@@ -237,16 +252,18 @@ def picture(asked: EmbeddingQuestion, runs: Runs) -> EmbeddingAnswer:
         heads=shape.heads,
         head_dim=shape.head_dim,
         length=shape.trained_length,
+        shown=shown,
+        causal=shape.causal,
         parameters=parameters,
         resolved={name: float(value) for name, value in position.resolved_options().items()},
         max_position=position.max_position,
         picture=drawn and PictureEntry(kind=drawn.kind, matrix=Matrix.of(drawn.values)),
-        trained_picture=_trained_picture(asked, type(position), runs),
+        trained_picture=_trained_picture(asked, type(position), shown, runs),
         similarity=similarity,
         frequencies=[] if frequencies is None else [_frequency(a) for a in frequencies.tolist()],
         scalings={name: numbers(each) for name, each in scalings.items()},
         factor=asked.factor,
-        command=command("positions", part),
+        command=_in_python(asked, str(part), shown, head if drawn else None, runs),
     )
 
 
@@ -256,8 +273,22 @@ def _shape(asked: EmbeddingQuestion, runs: OpenRuns) -> ModelShape:
     return ModelShape(HEADS, HEAD_DIM, trained_length=asked.length, causal=asked.causal)
 
 
+def _in_python(
+    asked: EmbeddingQuestion, part: str, shown: int, head: int | None, runs: OpenRuns
+) -> str:
+    """Return the lines that give the picture; without one, the attention to identical tokens."""
+    if asked.run is None:
+        sizes = f"trained_length={asked.length}, causal={asked.causal}"
+        shape = f"shape = ModelShape({HEADS}, {HEAD_DIM}, {sizes})"
+    else:
+        shape = OF_RUN.format(folder=str(runs.run(asked.run).folder))
+    drawn = f"picture_of(position, {shown}, {head}).values"
+    last = f"weights_of_copies(position, {shown})" if head is None else drawn
+    return IN_PYTHON.format(shape=shape, position=part, last=last)
+
+
 def _trained_picture(
-    asked: EmbeddingQuestion, kind: type[Position], runs: OpenRuns
+    asked: EmbeddingQuestion, kind: type[Position], shown: int, runs: OpenRuns
 ) -> PictureEntry | None:
     if asked.run is None:
         return None
@@ -268,12 +299,13 @@ def _trained_picture(
     if own is None:
         return None
     head = min(asked.head, own.shape.heads - 1)
-    drawn = picture_of(own, own.shape.trained_length, head)
+    drawn = picture_of(own, shown, head)
     return drawn and PictureEntry(kind=drawn.kind, matrix=Matrix.of(drawn.values))
 
 
-def _similarity(asked: EmbeddingQuestion, position: Position, runs: OpenRuns) -> SimilarityEntry:
-    copies = position.shape.trained_length
+def _similarity(
+    asked: EmbeddingQuestion, position: Position, copies: int, runs: OpenRuns
+) -> SimilarityEntry:
     weights = weights_of_copies(position, copies)
     answer = SimilarityEntry(
         untrained=[] if weights is None else numbers(_by_distance(weights)), trained=[]

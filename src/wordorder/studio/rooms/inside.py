@@ -21,6 +21,7 @@ from wordorder.studio.fields import (
     Matrix,
     RunName,
     Sentence,
+    attention_in_python,
     check_tokens,
     command,
     numbers,
@@ -188,10 +189,7 @@ def trace(asked: TraceQuestion, runs: Runs) -> Trace:
             word=numbers(words[token]), added=numbers(added[token]), input=numbers(inputs[token])
         ),
         attention=_attention(whole, token),
-        command=command(
-            *("explain", "--layer", asked.layer + 1, "--head", asked.head + 1),
-            given=(run.folder, asked.text),
-        ),
+        command=f"{attention_in_python(run, asked.text, asked.layer, asked.head)}[{token}]",
     )
 
 

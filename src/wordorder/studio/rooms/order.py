@@ -30,13 +30,29 @@ from wordorder.words.sentences import Apart, tokens_of
 
 router = APIRouter()
 
-IN_PYTHON = """\
+RANDOM = """\
 from wordorder.studio.random_models import random_model, tokenizer_of
-from wordorder.words.explanation import explain
-texts = {texts!r}
 tokenizer = tokenizer_of(*texts)
 model = random_model({position!r}, {causal}, tokenizer.vocabulary_size)
-explain(model, tokenizer, *texts).after_apart"""
+"""
+TRAINED = """\
+from wordorder.training.run import Run
+run = Run.load({folder!r})
+tokenizer, model = run.tokenizer, run.model
+"""
+WITHOUT = """\
+from wordorder.evaluation.ablation import without_position
+for layer in {layers}:
+    model = without_position(model, layer)
+"""
+EVERYWHERE = """\
+from wordorder.evaluation.ablation import without_position
+model = without_position(model)
+"""
+IN_PYTHON = """\
+from wordorder.words.explanation import explain
+texts = {texts!r}
+{model}explain(model, tokenizer, *texts, fills_in={fills_in}).after_apart"""
 
 
 class OrderQuestion(BaseModel):
@@ -62,13 +78,14 @@ class OrderLayer(BaseModel):
     """Relative distances between the two orders at one depth; 0 is the input.
 
     Args:
-        words: the largest of any word's vectors: 0 if both texts are the same set of vectors.
+        words: the largest of any word's vectors: 0 if both texts are the same set of vectors; null
+            if they have different tokens.
         after: of a token appended to both texts.
         words_off, after_off: the same with the embedding switched off everywhere; null if it
             cannot be.
     """
 
-    words: float
+    words: float | None
     after: float
     words_off: float | None
     after_off: float | None
@@ -108,14 +125,15 @@ def compare_orders(asked: OrderQuestion, runs: Runs) -> OrderAnswer:
     other = asked.other.strip() or None
     with runs.computing:
         model, tokenizer, fills_in = _model_of(asked, runs)
+        off_in = _layers(asked.without, model)
         for text in filter(None, (asked.text, other)):
             check_tokens(tokens_of(tokenizer, text))
         note, changed, without = "", model, None
         try:
             without = _without(asked, runs, model)
-            changed = _switched_off(model, without, asked.without)
+            changed = _switched_off(model, without, off_in)
         except BadInput as error:
-            note = f"Still switched on: {error}." if asked.without else ""
+            note, off_in = f"Still switched on: {error}." if asked.without else "", ()
         explained = explain(changed, tokenizer, asked.text, other, fills_in=fills_in)
         off = None
         if without is not None:
@@ -126,7 +144,8 @@ def compare_orders(asked: OrderQuestion, runs: Runs) -> OrderAnswer:
             end, opening = tokenizer.end_of_text, tokenizer.beginning_of_text
             first, second = log_probabilities(changed, ids, end, beginning=opening).tolist()
             difference = first - second
-    return _answer(asked, runs, explained, off, difference, note)
+        ran = _in_terminal(asked, runs, explained, model, off_in)
+    return _answer(asked, runs, explained, off, difference, note, ran)
 
 
 def _model_of(asked: OrderQuestion, runs: OpenRuns) -> tuple[TokenModel, Tokenizer, bool]:
@@ -155,14 +174,42 @@ def _without(asked: OrderQuestion, runs: OpenRuns, model: TokenModel) -> TokenMo
 _without_random = lru_cache(maxsize=64)(without_position)
 
 
+def _layers(asked: tuple[int, ...], model: TokenModel) -> tuple[int, ...]:
+    """Return the layers that the model has, each once, from 1."""
+    return tuple(layer + 1 for layer in dict.fromkeys(asked) if layer < model.config.layers)
+
+
 def _switched_off(model: TokenModel, without: TokenModel, layers: tuple[int, ...]) -> TokenModel:
-    """Return the model with its embedding removed from these layers."""
-    layers = tuple(layer for layer in dict.fromkeys(layers) if layer < model.config.layers)
+    """Return the model with its embedding removed from these layers, from 1."""
     if len(layers) == model.config.layers:
         return without
     for layer in layers:
-        model = without_position(model, layer + 1)
+        model = without_position(model, layer)
     return model
+
+
+def _in_terminal(
+    asked: OrderQuestion,
+    runs: OpenRuns,
+    explained: Explanation,
+    model: TokenModel,
+    layers: tuple[int, ...],
+) -> str:
+    """Return what gives the same numbers: the command, or Python where there is no option."""
+    first, second = explained.readings
+    if asked.run is None:
+        made = RANDOM.format(position=asked.position, causal=asked.causal)
+    elif layers:
+        made = TRAINED.format(folder=str(runs.run(asked.run).folder))
+    else:
+        other = option("--other", second.text) if asked.other.strip() else ()
+        return command("explain", *other, given=(runs.run(asked.run).folder, first.text))
+    if layers:
+        everywhere = len(layers) == model.config.layers
+        made += EVERYWHERE if everywhere else WITHOUT.format(layers=list(layers))
+    return IN_PYTHON.format(
+        texts=(first.text, second.text), model=made, fills_in=explained.fills_in
+    )
 
 
 def _answer(
@@ -172,6 +219,7 @@ def _answer(
     off: Explanation | None,
     difference: float | None,
     note: str,
+    ran: str,
 ) -> OrderAnswer:
     by_layer = [
         OrderLayer(
@@ -183,20 +231,10 @@ def _answer(
         for layer, apart in enumerate(explained.after_apart)
     ]
     first, second = explained.readings
-    equal = [layer for layer, each in enumerate(by_layer) if not each.words]
+    equal = [layer for layer, each in enumerate(by_layer) if each.words == 0]
     apart_from = [layer for layer, each in enumerate(by_layer) if each.after]
-    if asked.run is None:
-        position = asked.position
-        ran = IN_PYTHON.format(
-            position=asked.position, causal=asked.causal, texts=(first.text, second.text)
-        )
-    else:
-        run = runs.run(asked.run)
-        position = embedding_of(run)
-        other = option("--other", second.text) if asked.other.strip() else ()
-        ran = command("explain", *other, given=(run.folder, first.text))
     return OrderAnswer(
-        position=position,
+        position=asked.position if asked.run is None else embedding_of(runs.run(asked.run)),
         layers=len(by_layer) - 1,
         texts=(first.text, second.text),
         tokens=(list(first.tokens), list(second.tokens)),
@@ -213,8 +251,10 @@ def _answer(
     )
 
 
-def _largest(explained: Explanation, layer: int) -> float:
-    """Return the largest distance of any word's vectors at a depth."""
+def _largest(explained: Explanation, layer: int) -> float | None:
+    """Return the largest distance of any word's vectors at a depth; None for other tokens."""
+    if not explained.same_tokens:
+        return None
     return max((_relative(word.layers[layer]) for word in explained.words), default=0.0)
 
 

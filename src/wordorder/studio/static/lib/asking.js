@@ -14,8 +14,8 @@ export function asking({ signal, trouble, show, fail = () => {} }) {
       trouble.replaceChildren();
       show(answer);
     } catch (error) {
-      fail(error);
       trouble.replaceChildren(problem(error.message));
+      fail(error);
     }
   };
   ask.cancel = send.cancel;

@@ -1,6 +1,6 @@
 // What Build and Compare share: the text and sizes of a new run, the list of runs, and what is followed as it goes on.
 
-import { post } from "./api.js";
+import { post, refusal } from "./api.js";
 import { choiceField, segments, sliderField, textField } from "./controls.js";
 import { h, unique } from "./dom.js";
 import { problem } from "./figure.js";
@@ -111,7 +111,12 @@ export function jobList({ jobs, chosen, fresh, open }) {
 
 const AGAIN = 2000; // milliseconds before a lost connection is tried again
 
-/** Call `show` with every event of an address until its state is not "running"; a lost connection is opened again. */
+const LOST = "The studio does not answer; the run goes on. As soon as `wordorder studio` runs again, this page shows it.";
+
+/**
+ * Call `show` with every event of an address until its state is not "running"; a lost connection is opened again.
+ * `lost` is called with why there is none, or "".
+ */
 export function follow(address, { show, lost, signal }) {
   let source, timer;
   const close = () => { source?.close(); clearTimeout(timer); };
@@ -122,13 +127,15 @@ export function follow(address, { show, lost, signal }) {
     source.onmessage = ({ data }) => {
       const progress = JSON.parse(data);
       if (progress.state !== "running") close();
-      lost(false);
+      lost("");
       show(progress);
     };
-    source.onerror = () => { // the stream ended before the run: the studio was stopped
+    source.onerror = async () => { // the stream ended before the run: the studio was stopped
       close();
-      lost(true);
-      timer = setTimeout(open, AGAIN);
+      const refused = await refusal(address); // or knows this job no longer
+      if (signal.aborted) return;
+      lost(refused ?? LOST);
+      if (!refused) timer = setTimeout(open, AGAIN);
     };
   };
   open();
@@ -136,8 +143,10 @@ export function follow(address, { show, lost, signal }) {
 
 /** State, progress and buttons of a job; `update(progress)` after every event. */
 export function jobHead({ name, changed, signal }) {
-  const title = h("h2", {}, name), words = h("p", { role: "status" }), trouble = h("div", {}), gone = h("div", {});
+  const title = h("h2", {}, name), words = h("p", {}), trouble = h("div", {}), gone = h("div", {});
   const bar = h("progress", { max: 1, "aria-label": `Progress of ${name}` });
+  const aloud = h("p", { class: "aloud", role: "status" }); // for screen readers: not every step
+  let told = "";
   const act = async (path) => {
     trouble.replaceChildren();
     try {
@@ -148,12 +157,13 @@ export function jobHead({ name, changed, signal }) {
       if (error.name !== "AbortError") trouble.replaceChildren(problem(error.message));
     }
   };
-  const stop = h("button", { type: "button", onclick: () => { stop.disabled = true; words.textContent = "Stopping: it finishes its step and saves."; act("stop"); } }, "Stop");
+  const stop = h("button", { type: "button", onclick: () => { stop.disabled = true; words.textContent = aloud.textContent = "Stopping: it finishes its step and saves."; act("stop"); } }, "Stop");
   const resume = h("button", { type: "button", class: "main", onclick: () => act("resume") }, "Resume");
   const log = h("pre", { tabindex: "0", "aria-label": "Output of the command" }), shown = h("pre", { tabindex: "0", "aria-label": "The command" });
   return {
     update(progress, sentence) {
       if (!(stop.disabled && progress.state === "running")) words.textContent = sentence;
+      if (progress.state !== told) { told = progress.state; aloud.textContent = sentence; }
       bar.value = progress.share;
       bar.hidden = progress.state !== "running";
       stop.hidden = progress.state !== "running";
@@ -163,9 +173,9 @@ export function jobHead({ name, changed, signal }) {
       log.textContent = progress.log.join("\n");
       trouble.replaceChildren(...(progress.state === "failed" ? [problem(`It has no model: it failed, or its folder was deleted. ${progress.note ? `Its last line: ${progress.note}` : "It printed nothing."}`)] : []));
     },
-    lost(yes) { gone.replaceChildren(...(yes ? [problem("The studio does not answer; the run goes on. As soon as `wordorder studio` runs again, this page shows it.")] : [])); },
+    lost(why) { gone.replaceChildren(...(why ? [problem(why)] : [])); },
     buttons: h("div", { class: "controls" }, stop, resume),
-    element: h("div", { class: "column" }, title, words, bar, trouble, gone),
+    element: h("div", { class: "column" }, title, words, aloud, bar, trouble, gone),
     foot: h("div", {},
       h("details", { class: "command", open: true }, h("summary", {}, "The command that trains it"), shown),
       h("details", { class: "command" }, h("summary", {}, "What it prints"), log)),

@@ -10,7 +10,7 @@ export const transformers = (studio) => studio.runs.filter((run) => run.kind ===
 
 /** What a room says that needs a run, when there is none, with a button that trains one. */
 export function needsRun(what) {
-  const leaving = new AbortController(), words = h("p", { role: "status" }), trouble = h("div", {});
+  const leaving = new AbortController(), words = h("p", {}), aloud = h("p", { class: "aloud", role: "status" }), trouble = h("div", {});
   const bar = h("progress", { max: 1, hidden: true, "aria-label": "Progress of the demo model" });
   const train = h("button", { type: "button", class: "main", onclick: begin }, "Train the demo model (about 40 s)");
   async function begin() {
@@ -18,7 +18,7 @@ export function needsRun(what) {
     trouble.replaceChildren();
     try {
       const { name } = await post("/api/build/demo", {}, leaving.signal);
-      follow(`/api/build/watch?${new URLSearchParams({ name })}`, { show, lost: (yes) => { if (yes) words.textContent = "The studio does not answer."; }, signal: leaving.signal });
+      follow(`/api/build/watch?${new URLSearchParams({ name })}`, { show, lost: (why) => { if (why) words.textContent = why; }, signal: leaving.signal });
     } catch (error) {
       train.disabled = false;
       trouble.replaceChildren(problem(error.message));
@@ -26,6 +26,7 @@ export function needsRun(what) {
   }
   function show({ state, share, step, note, losses }) {
     if (!element.isConnected) { leaving.abort(); return; } // another room is open
+    if (bar.hidden) aloud.textContent = "Training the demo model.";
     bar.hidden = false;
     bar.value = share;
     words.textContent = step ? `Training: step ${step.toLocaleString("en")}, loss ${losses.training.at(-1)?.[1].toFixed(2)}.` : "Preparing …";
@@ -38,7 +39,7 @@ export function needsRun(what) {
   const element = h("div", { class: "empty" },
     h("h2", {}, "This room needs a trained model"),
     h("p", {}, `${what} A button trains one on this machine, with the embedding rotary, on the documentation of Python; then every room works.`),
-    h("p", {}, train), bar, words, trouble,
+    h("p", {}, train), bar, words, aloud, trouble,
     h("details", { class: "command" }, h("summary", {}, "The same in a terminal"), h("pre", { tabindex: "0" }, "wordorder train --preset nano --time 40s --out runs/demo\nwordorder studio runs/demo")),
     h("p", { class: "soft" }, "The Build room trains a model of your own; Order and Embedding work without one."));
   return element;

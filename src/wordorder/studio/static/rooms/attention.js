@@ -47,12 +47,12 @@ function makeColumn({ run, studio, state, signal, prefix }) {
   const grid = h("div", { class: "scroll" });
   const whole = drawn((width) => (kept.maps ? wholeMap(kept.maps, width, readout) : h("p", { class: "waiting" }, "Reading …")), signal);
   const massNote = h("p", { class: "waiting", role: "status" });
-  const mass = drawn((width) => (kept.mass ? massChart(kept.mass, width, state.number(key("layer")), state.number(key("head")), embeddingColour(studio, run.position)) : massNote), signal);
+  const mass = drawn((width) => (kept.mass ? massChart(kept.mass, width, chosenHead(), embeddingColour(studio, run.position)) : massNote), signal);
   const title = h("h2", {}, `${run.name} · ${run.position}`);
   const chosen = h("p", { class: "soft", "aria-live": "polite" });
 
   const choose = (layer, head) => { state.set({ [key("layer")]: layer, [key("head")]: head }, { push: true }); refresh(); };
-  const overview = () => kept.maps && grid.replaceChildren(smallMaps(kept.maps, state.number(key("layer")), state.number(key("head")), choose));
+  const overview = () => kept.maps && grid.replaceChildren(smallMaps(kept.maps, chosenHead(), choose));
   onTheme(overview, signal);
 
   const chosenHead = () => ({ layer: Math.min(state.number(key("layer")), run.layers - 1), head: Math.min(state.number(key("head")), run.heads - 1) });
@@ -91,7 +91,7 @@ function makeColumn({ run, studio, state, signal, prefix }) {
   };
 }
 
-function smallMaps({ small, heads }, layer, head, choose) {
+function smallMaps({ small, heads }, { layer, head }, choose) {
   const grid = h("div", { class: "mini", role: "group", "aria-label": "Heads: choose one" });
   grid.style.gridTemplateColumns = `3.6rem repeat(${heads}, minmax(2.4rem, 5.5rem))`;
   small.forEach((row, l) => grid.append(h("span", { class: "rowname" }, `layer ${l + 1}`), ...row.map((matrix, k) => {
@@ -108,7 +108,7 @@ function wholeMap({ chosen, tokens }, width, readout) {
   });
 }
 
-function massChart({ heads, buckets, even }, width, layer, head, own) {
+function massChart({ heads, buckets, even }, width, { layer, head }, own) {
   const points = (shares) => shares.map((share, i) => [i, share]);
   const isChosen = (each) => each.layer === layer + 1 && each.head === head + 1;
   const series = heads.filter((each) => !isChosen(each)).map((each, i) => ({ name: i ? "" : "other heads", points: points(each.by_distance), colour: colour("--soft"), width: 1, faint: true }));

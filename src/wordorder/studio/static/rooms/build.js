@@ -76,7 +76,7 @@ function newModel({ place, studio, state, signal, open }) {
   function show(answer, waiting) {
     kept.estimate = answer;
     const row = (name, value) => (value ? [h("dt", {}, name), h("dd", {}, value)] : []);
-    const unknown = waiting ? "Timing a step on this machine …" : "Its speed is not known: a step cannot be timed while something trains here.";
+    const unknown = waiting ? "Timing a step on this machine …" : "Its speed is not known: no step is timed while something trains here, and one that takes too long is given up.";
     facts.replaceChildren(
       h("dl", { class: "facts" },
         row("Parameters", `${answer.parameters.toLocaleString("en")} with ${answer.vocabulary.toLocaleString("en")} tokens`),
@@ -120,7 +120,7 @@ async function runView({ place, studio, state, signal, reopen, list, name }) {
     kept.progress = progress;
     head.update(progress, sentence(progress));
     list.tell(progress.state);
-    views.loss();
+    views.redraw();
     use.update(progress);
     if (progress.run !== opened || (before === "running" && progress.state !== "running")) runsChanged();
     if (progress.weights !== null && progress.weights !== seen) {
@@ -142,17 +142,23 @@ function sentence({ state, step, steps, seconds_left: left, tokens_per_second: s
   return `Training: ${at}, loss ${loss}, ${Math.round(speed).toLocaleString("en")} tokens/s${left === null ? "" : `, ${duration(left)} left`}.`;
 }
 
+const FIRST = "Waiting for the first checkpoint …";
+
 function learningViews({ kept, studio, signal, name }) {
   const own = () => embeddingColour(studio, kept.progress?.position || "rotary");
-  const loss = drawn((width) => (kept.progress?.losses.training.length ? lossChart(kept.progress, width, own()) : h("p", { class: "waiting" }, "The curve begins with the first steps.")), signal);
+  const waiting = (text) => (kept.progress?.state === "failed" ? null : h("p", { class: "waiting" }, text));
+  const loss = drawn((width) => (kept.progress?.losses.training.length ? lossChart(kept.progress, width, own()) : waiting("The curve begins with the first steps.")), signal);
   const sample = h("div", { class: "written" }, h("span", { class: "soft" }, "After the first checkpoint it writes here."));
   const says = h("p", { class: "small soft" }), title = h("p", { class: "small soft" }), scrub = h("div", { class: "controls scrub", hidden: true });
   const readout = readoutLine();
-  const table = drawn((width) => embeddingPicture(kept.snapshot, width, readout), signal);
-  const attention = drawn((width) => attentionPicture(kept.snapshot, width, own()), signal);
+  const table = drawn((width) => (kept.snapshot ? embeddingPicture(kept.snapshot, width, readout) : waiting(FIRST)), signal);
+  const attention = drawn((width) => (kept.snapshot ? attentionPicture(kept.snapshot, width, own()) : waiting(FIRST)), signal);
   const trouble = h("div", {});
   const draw = () => {
-    if (!kept.snapshot) return;
+    if (!kept.snapshot) {
+      if (kept.progress?.state === "failed") { sample.replaceChildren(); table.redraw(); attention.redraw(); }
+      return;
+    }
     sample.replaceChildren(...letters(kept.snapshot.sample));
     says.textContent = surety(kept.snapshot.sample);
     title.textContent = embeddingSentence(kept.snapshot);
@@ -190,7 +196,7 @@ function learningViews({ kept, studio, signal, name }) {
   }
   scrub.append(h("div", { class: "field slider" }, h("label", { for: "snapshot-step" }, "Look back: how it was while it learned"), h("div", { class: "row" }, range, at)));
   return {
-    loss: loss.redraw,
+    redraw: () => { loss.redraw(); if (!kept.snapshot) draw(); },
     snapshot,
     element: h("div", { class: "stack" }, trouble,
       h("div", { class: "pair" },
@@ -216,7 +222,6 @@ function lossChart({ losses, guessing }, width, own) {
 }
 
 function embeddingPicture(snapshot, width, readout) {
-  if (!snapshot) return h("p", { class: "waiting" }, "Waiting for the first checkpoint …");
   if (!snapshot.picture) return h("p", { class: "soft" }, "This embedding has no picture: its effect depends on the tokens.");
   return heatMap({
     width, height: 220, matrix: snapshot.picture, scale: { kind: SCALES[snapshot.kind], most: largest(snapshot.picture) }, label: `${snapshot.position}, step ${snapshot.step}: ${PICTURES[snapshot.kind]}`,
@@ -225,7 +230,6 @@ function embeddingPicture(snapshot, width, readout) {
 }
 
 function attentionPicture(snapshot, width, own) {
-  if (!snapshot) return h("p", { class: "waiting" }, "Waiting for the first checkpoint …");
   if (!snapshot.attention.length) return h("p", { class: "soft" }, "This model has no attention weights to show.");
   const even = 1 / snapshot.attention[0].length;
   return lineChart({

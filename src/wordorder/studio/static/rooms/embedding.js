@@ -39,11 +39,13 @@ export async function render({ place, studio, state, signal }) {
   const entry = () => catalogue.find((each) => each.name === name()) ?? catalogue.find((each) => each.name === "rotary");
   const views = makeViews({ kept, studio, state, signal, name, refresh: () => refresh() });
 
+  const chosen = () => transformers(studio).find((each) => each.name === state.get("run"));
+
   async function refresh() {
     pictures.classList.add("stale");
     await ask("/api/embedding/picture", {
       position: state.get("position"), length: state.number("length"), causal: state.get("causal") === "1", factor: state.number("factor"),
-      run: state.get("run") || null, word: state.get("word") || "the", head: state.number("head"), layer: state.number("layer"),
+      run: chosen()?.name ?? null, word: state.get("word") || "the", head: state.number("head"), layer: state.number("layer"),
     });
     pictures.classList.remove("stale");
   }
@@ -53,7 +55,7 @@ export async function render({ place, studio, state, signal }) {
     const { summary, formula, source, traps, door } = entry();
     about.replaceChildren(
       h("p", {}, h("strong", {}, summary), " ", h("span", { class: "soft" }, DOORS[door])),
-      h("div", { class: "formula", role: "img", "aria-label": "Formula" }, formula || "no formula"),
+      h("div", { class: "formula" }, formula || "no formula"),
       h("p", { class: "soft small" }, source),
       traps.length ? h("details", {}, h("summary", {}, `${traps.length === 1 ? "One trap" : `${traps.length} traps`} that its users meet`), h("ul", {}, traps.map((trap) => h("li", {}, trap)))) : null);
     const fields = optionFields(entry(), state, later), rest = fields.slice(MOST_SHOWN);
@@ -64,7 +66,7 @@ export async function render({ place, studio, state, signal }) {
 
   const sizes = h("div", { class: "controls" });
   function sizeFields() {
-    const run = transformers(studio).find((each) => each.name === state.get("run"));
+    const run = chosen();
     const heads = run ? run.heads : 4;
     if (state.number("head") >= heads) state.set({ head: 0 });
     if (run && state.number("layer") >= run.layers) state.set({ layer: 0 });
@@ -94,10 +96,10 @@ const DOORS = {
   row: "It acts on a query's whole row of attention, in every layer.", none: "It acts on nothing in the model.",
 };
 
-function whatToSee({ picture, frequencies, length, max_position: most, parameters }, { name }) {
+function whatToSee({ picture, frequencies, length, max_position: most, parameters, causal }, { name }) {
   const wraps = frequencies.filter(({ wraps_at: at }) => at !== null && at <= length).length;
   if (frequencies.length) return `Within ${length} tokens ${wraps} of ${frequencies.length} pairs turn all the way round. A pair that does has met every angle in training; one that has not meets new angles in longer texts, which is where they go wrong.`;
-  if (name === "none") return "There is nothing to see, and that is the point: all tokens get the same weight, and only the causal mask marks a place.";
+  if (name === "none") return `There is nothing to see, and that is the point: all tokens get the same weight, and ${causal ? "only the causal mask marks a place" : "nothing marks a place"}.`;
   if (picture?.kind === "table" && most !== null) return `The table ends at position ${most}: a longer text has no row to add. Its ${parameters.toLocaleString("en")} numbers start at random and are learned.`;
   if (picture?.kind === "table") return "Near positions have similar rows, and there is a row for any position, however far.";
   if (picture?.kind === "bias") return "Every diagonal has one value: only the distance counts, so the same two words get the same push wherever they stand.";
@@ -110,7 +112,7 @@ function changed(entry, spec, key, value) {
   const [name, rest = ""] = [entry.name, spec.split(":").slice(1).join(":")];
   const values = new Map(rest.split(/,(?![^[]*\])/).filter(Boolean).map((each) => each.split("=", 2)));
   const option = entry.options.find((each) => each.name === key);
-  if (String(value) === String(option.default)) values.delete(key);
+  if (value === "" || String(value) === String(option.default)) values.delete(key);
   else values.set(key, value);
   return values.size ? `${name}:${[...values].map((pair) => pair.join("=")).join(",")}` : name;
 }
@@ -126,7 +128,8 @@ function optionFields(entry, state, refresh) {
     const change = (now) => { state.set({ position: changed(entry, state.get("position"), option.name, now) }); refresh(); };
     if (option.kind === "switch") return switchField({ label, value: value === "true", change });
     if (option.kind === "choice") return choiceField({ label, value, choices: option.choices, change, half: true });
-    if (option.kind === "list") return textField({ label, value, wide: false, placeholder: "[1,2,…]", change: (now) => change(now || "[]") });
+    // While a list is typed it is no list yet.
+    if (option.kind === "list") return textField({ label, value, wide: false, placeholder: "[1,2,…]", change: (now) => { if (!now || /^\[[^[\]]*\]$/.test(now)) change(now); } });
     if (option.kind === "word") return textField({ label, value, wide: false, change });
     const whole = option.kind === "whole", step = whole ? 1 : option.most > 32 ? 1 : 0.01;
     return sliderField({
@@ -157,6 +160,7 @@ function makeViews({ kept, studio, state, signal, name, refresh }) {
       if (answer.similarity.untrained.length) blocks.push(figure({ level: "h2", title: "Attention against distance", caption: similarityCaption(answer), name: `${name()}-similarity`, data: () => kept.answer.similarity }, boxes.similarity));
       else if (kind !== "positions") blocks.push(h("p", { class: "soft" }, "Its output is not an average of values, so attention weights alone do not describe it."));
       if (answer.trained_picture) blocks.splice(1, 0, figure({ level: "h2", title: "The same in the trained run", caption: "The picture beside it shows the initial values: every difference comes from training.", name: `${name()}-trained`, data: () => kept.answer.trained_picture }, boxes.trained, trainedReadout));
+      if (answer.shown < answer.length) blocks.push(h("p", { class: "small soft" }, `The pictures show the first ${answer.shown.toLocaleString("en")} of the trained ${answer.length.toLocaleString("en")} tokens.`));
       const rows = [h("div", { class: "pair" }, blocks)];
       if (answer.frequencies.length) {
         rows.push(figure({

@@ -106,10 +106,10 @@ function explain([first, second, third, fourth], answer, state) {
   second.textContent = entering.length
     ? `Word vector + position vector = input. ${entering.map((e) => e.name).join(" and ")} adds the same vector to any word at position ${answer.token}.`
     : `The input is the word vector alone: ${name} has the same input wherever it stands. ${acting.length ? acting.map((e) => `${e.name} acts later: it ${DOORS[e.door] ?? "acts in attention"}.`).join(" ") : "This model has no positional embedding."}`;
-  const turns = here.some(({ door }) => door === "query-key");
-  third.textContent = turns
-    ? `In ${at}, ${here[0].name} changes the query and every key by their positions. ${here[0].summary}`
-    : `In ${at}, nothing changes queries and keys: they are the same before and after. ${here.length ? `${here[0].name} ${DOORS[here[0].door]}.` : ""}`;
+  const turning = here.find(({ door }) => door === "query-key");
+  third.textContent = turning
+    ? `In ${at}, ${turning.name} changes the query and every key by their positions. ${turning.summary}`
+    : `In ${at}, nothing changes queries and keys: they are the same before and after. ${here.map((e) => `${e.name} ${DOORS[e.door]}.`).join(" ")}`;
   fourth.textContent = answer.attention.scores === null
     ? `${here.map((e) => e.name).join(" and ")} replaces the scores altogether, so only weights are shown.`
     : here.length ? `The bar of a token is its weight with ${here.map((e) => e.name).join(" and ")}; the mark, without it. Where the two differ, the position has moved attention.`
@@ -164,12 +164,12 @@ function weightMap({ tokens, token, attention: { all_weights: matrix } }, width,
 }
 
 function makeOutput({ state, signal, current, open }) {
-  const bars = drawn((width) => (last ? likeliest(last, width) : h("p", { class: "waiting" }, "Reading …")), signal);
+  const bars = drawn((width) => (last ? likeliest(last, width) : trouble.childElementCount ? null : h("p", { class: "waiting" }, "Reading …")), signal);
   const says = h("p", { "aria-live": "polite" }), trouble = h("div", {}), foot = h("div", {});
   let last = null;
   const options = () => ({ run: current().name, text: state.get("text"), temperature: state.number("temperature"), top_k: state.number("top_k"), top_p: state.number("top_p"), seed: state.number("seed") });
   const ask = asking({
-    signal, trouble, fail: () => { last = null; },
+    signal, trouble, fail: () => { last = null; bars.redraw(); },
     show: (answer) => {
       last = answer;
       const all = answer.vocabulary.toLocaleString("en"), kept = answer.kept === answer.vocabulary ? `All ${all}` : `${answer.kept.toLocaleString("en")} of ${all}`;

@@ -31,7 +31,7 @@ export async function render({ place, studio, state, signal }) {
   let usable = [];
 
   const wanted = () => [
-    ...writers(studio).filter((run) => !state.list("hidden").includes(run.name)).map((run) => ({ run, method: "" })),
+    ...writers(studio).filter((run) => !isHidden(state, run.name)).map((run) => ({ run, method: "" })),
     ...usable.filter(({ name }) => state.list("methods").includes(name)).map(({ name }) => ({ run: studio.runs.find((run) => run.name === state.get("of")), method: name })),
   ].map((each) => ({ ...each, key: `${each.run.name}|${each.method}` }));
 
@@ -95,9 +95,9 @@ export async function render({ place, studio, state, signal }) {
     h("div", { class: "controls" },
       segments({ label: "Up to", chosen: [factor()], choices: ["2", "4", "8"].map((value) => ({ value, text: `${value} × the trained length` })), change: (value) => { state.set({ factor: value, at: "" }, { push: true }); curves.clear(); troubles.clear(); reader.clear(); measure(); } }),
       writers(studio).length > 1 ? segments({
-        label: "Runs", several: true, colourOf: (name) => runColour(studio, name), chosen: writers(studio).map(({ name }) => name).filter((name) => !state.list("hidden").includes(name)),
+        label: "Runs", several: true, colourOf: (name) => runColour(studio, name), chosen: writers(studio).map(({ name }) => name).filter((name) => !isHidden(state, name)),
         choices: writers(studio).map(({ name, about }) => ({ value: name, text: name, title: about })),
-        change: (names) => { state.set({ hidden: writers(studio).map(({ name }) => name).filter((name) => !names.includes(name)).join(",") }, { push: true }); measure(); },
+        change: (names) => { state.set({ hidden: writers(studio).map(({ name }) => name).filter((name) => !names.includes(name)).map(encodeURIComponent).join(",") }, { push: true }); measure(); },
       }) : null),
     stretchable(studio).length ? h("div", { class: "controls" },
       runField({ studio, label: "Run to make longer", value: state.get("of"), only: stretchable, change: async (of) => { state.set({ of }, { push: true }); await methodFields(); measure(); } }), methodPlace) : null,
@@ -109,9 +109,12 @@ export async function render({ place, studio, state, signal }) {
   await measure();
 }
 
+// A list is written with commas, and a name may have one.
+const isHidden = (state, name) => state.list("hidden").includes(encodeURIComponent(name));
+
 function runColour(studio, name) {
   const run = studio.runs.find((each) => each.name === name);
-  return run.position ? embeddingColour(studio, run.position) : colour("--accent");
+  return run.position ? embeddingColour(studio, run.position) : colour("--ink"); // a GRU
 }
 
 const differ = (curves, key) => new Set(curves.map((curve) => curve[key])).size > 1;

@@ -96,7 +96,7 @@ function makeCard(model, studio, results, signal) {
   const facts = h("dl", { class: "facts" }), foot = h("div", {}), trouble = h("div", {});
   const plot = drawn((width) => {
     const answer = results.get(model.key);
-    return answer ? picture(answer, results, own(), width) : h("p", { class: "waiting" }, "Reading …");
+    return answer ? picture(answer, results, own(), width) : trouble.childElementCount ? null : h("p", { class: "waiting" }, "Reading …");
   }, signal);
   const kind = model.question.run ? `trained · ${model.position}` : "random weights";
   const element = h("article", { class: "card named" },
@@ -131,7 +131,8 @@ function makeCard(model, studio, results, signal) {
 
 function rows(answer) {
   const until = answer.set_until;
-  const set = until === null ? "no, not even at the input"
+  const set = !answer.same_tokens ? "no: other tokens"
+    : until === null ? "no, not even at the input"
     : until === answer.layers ? "yes, after every layer" : until === 0 ? "at the input only" : `until layer ${until}`;
   const all = [["Same set of word vectors", set], ["Predictions overlap", percent(answer.overlap)]];
   if (answer.difference_nats !== null) {
@@ -144,12 +145,10 @@ function rows(answer) {
 const factor = (nats) => (nats > Math.log(1000) ? "over 1,000 times" : `${short(Math.exp(nats))} times`);
 
 function picture(answer, results, own, width) {
-  const all = [...results.values()].flatMap((each) => each.by_layer.flatMap((at) => [at.after, at.words, at.after_off ?? 0]));
+  const all = [...results.values()].flatMap((each) => each.by_layer.flatMap((at) => [at.after, at.words ?? 0, at.after_off ?? 0]));
   const line = (key) => answer.by_layer.map((at, i) => [i, at[key]]);
-  const series = [
-    { name: "words, as a set", points: line("words"), colour: colour("--soft"), width: 1.5 },
-    { name: "token after them", points: line("after"), colour: own, width: 3, marks: true },
-  ];
+  const series = [{ name: "token after them", points: line("after"), colour: own, width: 3, marks: true }];
+  if (answer.same_tokens) series.unshift({ name: "words, as a set", points: line("words"), colour: colour("--soft"), width: 1.5 });
   if (answer.by_layer.every((at) => at.after_off !== null)) series.push({ name: "… embedding off", points: line("after_off"), colour: own, width: 2, dashed: true });
   const label = `Relative distance between the two orders after each layer: ${answer.by_layer.map((at, i) => `${i ? `layer ${i}` : "input"} ${short(at.after)}`).join(", ")}`;
   return lineChart({

@@ -105,7 +105,7 @@ function verdict({ words: [a, b, c], expected, methods: [add, mul], table }) {
   if (!add.nearest.length) return "The table has no word beside these three.";
   if (!expected) return `${question} lands nearest to “${add.nearest[0].word}”.`;
   const { left_out: rank, included } = add.ranks;
-  const hit = rank === 1 ? `${question} lands at “${expected}”.` : `${question} lands nearest to “${add.nearest[0].word}”; “${expected}” is number ${rank.toLocaleString("en")} of ${table.toLocaleString("en")}.`;
+  const hit = rank === 1 ? `${question} lands at “${expected}”.` : `${question} lands nearest to “${add.nearest[0].word}”; “${expected}” is number ${rank.toLocaleString("en")} of ${(table - new Set([a, b, c]).size).toLocaleString("en")}.`;
   return `${hit} With the three words among the answers it is number ${included.toLocaleString("en")}; by the product rule (3CosMul) number ${mul.ranks.left_out.toLocaleString("en")}.`;
 }
 
