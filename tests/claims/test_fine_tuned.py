@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,6 +74,11 @@ def test_fine_tunes_hold_and_fail(changes: dict[str, Any], words: tuple[str, ...
         results[work.name] = {"losses": losses_of, "last-doubling": gain(0.05, seed)}
     found = judge(claim, claim.read(PLAN, results))
     assert found.by_criterion == words
+    # A loss that is no number is of no seed.
+    some = copy.deepcopy(results)
+    next(iter(some.values()))["losses"]["PI"].pop("4")
+    seeds = claim.read(PLAN, some).quantities["PI minus YaRN at 4L"]
+    assert list(seeds) == [1, 2]
     for result in results.values():
         result["last-doubling"] = gain(0.0, 0)
     assert judge(claim, claim.read(PLAN, results)).word == NOT_TESTABLE
@@ -129,6 +135,15 @@ def test_dropping_holds_and_fails(
     assert found.intervals["kept minus rotary"].mean == pytest.approx(0.28)
     assert f"dropped {4.28 + late:.3f}, kept 4.280" in found.measurements.notes[0]
     assert f"rotary 4.300, dropped {4.58 + far:.3f}, kept 4.580" in found.measurements.notes[1]
+
+
+def test_a_loss_that_is_no_number_is_of_no_seed() -> None:
+    planted = planted_drop(0.0, 0.1, -0.1, anew=0.28)
+    first = next(part for name, part in planted.items() if name.startswith("dropped"))
+    at_two = first["kept"]["same_targets"]["lengths"][FACTORS.index(2)]
+    at_two["cannot"] = at_two.pop("loss") and "not a number"
+    found = CLAIMS["dropped-rotary"].read(PLAN, planted)
+    assert len(found.quantities[fine_tuned.FARTHER]) == 2
 
 
 @pytest.mark.parametrize("name", ["tuned-interpolation", "dropped-rotary"])

@@ -28,6 +28,7 @@ from wordorder.claims.claim import (
 from wordorder.claims.intervals import Contrast, Shares
 from wordorder.claims.run import as_json, run_claims, within
 from wordorder.claims.table import figures, for_terminal, in_words, markdown, number, summary
+from wordorder.cli.main import main
 from wordorder.errors import BadInput
 from wordorder.experiments.runner import Progress
 from wordorder.experiments.statistics import Interval
@@ -206,7 +207,29 @@ def test_a_failed_job_is_told_and_takes_no_other_claim_along(tmp_path: Path) -> 
     claims = [claim_of("a", -1), claim_of("b", 1)]
     failed, fine = run_claims(claims, ClaimPlan(), out=str(tmp_path / "claims"))
     assert (failed.word, fine.word) == (UNDECIDED, HOLDS)
-    assert failed.measurements.notes == ("double/-1: x is below zero",)
+    assert failed.measurements.notes == failed.failed == ("double/-1: x is below zero",)
+    assert not fine.failed
+
+
+def test_failed_jobs_are_a_failed_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("wordorder.cli.claims.find", lambda names: [claim_of("a", -1, -2)])
+    assert main(["claims", "--out", str(tmp_path / "claims"), "--json"]) == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["claims"][0]["verdict"] == UNDECIDED
+    assert "2 jobs failed; the first is double/-1: x is below zero" in shown.err
+
+
+def test_a_text_that_is_not_there_changes_no_verdict(tmp_path: Path) -> None:
+    out = str(tmp_path / "claims")
+    reads = claim_of("a", 1, training={})
+    (tmp_path / "one.txt").write_text("a text " * 50)
+    run_claims([reads], ClaimPlan(data=(str(tmp_path / "one.txt"),)), out=out)
+    before = (tmp_path / "claims/claims.json").read_bytes()
+    with pytest.raises(BadInput, match="no such file or folder"):
+        run_claims([reads], ClaimPlan(data=(str(tmp_path / "typo.txt"),)), out=out)
+    assert (tmp_path / "claims/claims.json").read_bytes() == before
 
 
 def test_a_job_is_told_by_its_place_in_the_plan(tmp_path: Path) -> None:

@@ -168,9 +168,12 @@ def test_the_shortest_model_can_be_probed(store: TokenStore, tokenizer: Tokenize
 
 
 def test_a_pair_that_the_model_cannot_read_is_no_part(
-    store: TokenStore, tokenizer: Tokenizer
+    store: TokenStore, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It is named before minutes of other measurements."""
     pairs = [("f", [Pair("a" * 40, "b", "f, line 3")])]
+    never = PARTS["position"]._replace(measure=lambda *_: pytest.fail("measured"))
+    monkeypatch.setitem(PARTS, "position", never)
     said = refused(store, tokenizer, random_model("learned"), only=["position"], pairs=pairs)
     assert str(said).startswith("f, line 3: 40 tokens are too long: position 40 is past the")
 

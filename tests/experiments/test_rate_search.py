@@ -126,6 +126,14 @@ def test_seeds_that_disagree_make_rates_as_good(searched: Callable[..., RateSear
     assert (found.best, found.as_good, found.suggested) == (2.0, [1.0, 2.0], 1.0)
 
 
+def test_rates_between_two_that_are_as_good_are_not_called_so(
+    searched: Callable[..., RateSearch],
+) -> None:
+    losses = {0.5: 4.01, 1.0: 4.11, 2.0: 4.01}
+    found = searched(lambda factor, seed: losses.get(factor, 5.0))
+    assert "; with 0.5x and 2x the loss is within" in find_learning_rate.verdict(found)
+
+
 def test_runs_that_fail_are_named_and_never_suggested(
     searched: Callable[..., RateSearch],
 ) -> None:

@@ -49,6 +49,18 @@ def test_a_report_is_whole_and_the_same_each_time(folder: Path) -> None:
     assert made(folder) == first
 
 
+def test_figures_that_are_not_drawn_any_more_are_removed(folder: Path) -> None:
+    write_report(folder)
+    (folder / "figures/mine.png").write_bytes(b"mine")
+    path = folder / "results.jsonl"
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [{**line, "curve": [], "curves": []} for line in lines]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    write_report(folder)
+    names = {each.name for each in (folder / "figures").iterdir()}
+    assert "curves.png" not in names and {"losses.png", "mine.png"} <= names
+
+
 @pytest.mark.parametrize("width", [420, pytest.param(1280, marks=pytest.mark.slow)])
 def test_the_report_is_drawn_offline_and_whole(folder: Path, browser: Browser, width: int) -> None:
     seen = browser(report_page(read_summary(folder)), width)

@@ -116,5 +116,5 @@ def test_a_run_is_not_replaced_by_one_that_begins_from_its_checkpoint(
     before = Path("run/words/20/model.safetensors").read_bytes()
     again = "train --data text.txt --init run/words/20 --out run --overwrite --steps 2".split()
     assert main(again) == 2
-    assert "--init run/words/20 belongs to the run to be overwritten" in capsys.readouterr().err
+    assert "run/words/20, where training starts from, would be" in capsys.readouterr().err
     assert Path("run/words/20/model.safetensors").read_bytes() == before

@@ -254,6 +254,7 @@ class Verdict:
         intervals: of every quantity; of exact ones the range.
         by_criterion: the verdict of each criterion, in their order.
         reasons: why it cannot be tested and what that needs, or why it does not hold.
+        failed: jobs of the claim that failed, each with its error.
     """
 
     claim: Claim
@@ -263,6 +264,7 @@ class Verdict:
     by_criterion: tuple[str, ...]
     reasons: tuple[str, ...] = ()
     seconds: float = 0.0
+    failed: tuple[str, ...] = ()
 
 
 def judge(

@@ -187,18 +187,24 @@ def _tuned(plan: ClaimPlan, results: Results) -> Measurements:
     inside, past = str(INSIDE), str(PAST)
 
     def difference(one: str, other: str, factor: str) -> dict[int, float]:
-        return {s: part[one][factor] - part[other][factor] for s, part in losses.items()}
+        both = {s: (part[one].get(factor), part[other].get(factor)) for s, part in losses.items()}
+        return {s: a - b for s, (a, b) in both.items() if None not in (a, b)}
 
     every, notes = list(losses.values()), []
     for name in every[0] if every else ():
-        at = {f: sum(part[name][f] for part in every) / len(every) for f in every[0][name]}
+        factors = [f for f in every[0][name] if all(f in part[name] for part in every)]
+        at = {f: sum(part[name][f] for part in every) / len(every) for f in factors}
         notes.append(f"{name}: " + ", ".join(f"{mean:.3f} at {f}L" for f, mean in at.items()))
     return Measurements(
         {
             "PI minus YaRN at 2L": difference("PI", "YaRN", inside),
             "PI minus YaRN at 4L": difference("PI", "YaRN", past),
             "PI minus NTK at 4L": difference("PI", "NTK", past),
-            "PI at 2L minus at L": {s: p["PI"][inside] - p["PI"]["1"] for s, p in losses.items()},
+            "PI at 2L minus at L": {
+                s: p["PI"][inside] - p["PI"]["1"]
+                for s, p in losses.items()
+                if {inside, "1"} <= set(p["PI"])
+            },
             gained("rotary"): Gains({s: Interval(**p["last-doubling"]) for s, p in parts.items()}),
         },
         (*notes, ramp(INSIDE)) if every else (),
@@ -214,18 +220,16 @@ def _dropped(plan: ClaimPlan, results: Results) -> Measurements:
     both = {name: [part[name] for part in ours.values()] for name in (DROPPED, KEPT_ON)}
     within = [f"{n} {sum(map(loss, parts)) / len(parts):.3f}" for n, parts in both.items()]
     longer = [
-        f"{name} {sum(loss_at(part, INSIDE) for part in parts) / len(parts):.3f}"
+        f"{name} {sum(losses) / len(losses):.3f}"
         for name, parts in {"rotary": list(rotary.values()), **both}.items()
-        if parts
+        if (losses := [at for part in parts if (at := loss_at(part, INSIDE)) is not None])
     ]
+    far = {s: (loss_at(p[DROPPED], INSIDE), loss_at(p[KEPT_ON], INSIDE)) for s, p in ours.items()}
     return Measurements(
         {
             "dropped minus kept": {s: loss(p[DROPPED]) - loss(p[KEPT_ON]) for s, p in ours.items()},
             "none minus rotary": paired(plan, results, "none", "rotary"),
-            FARTHER: {
-                s: loss_at(p[DROPPED], INSIDE) - loss_at(p[KEPT_ON], INSIDE)
-                for s, p in ours.items()
-            },
+            FARTHER: {s: a - b for s, (a, b) in far.items() if a is not None and b is not None},
             "kept minus rotary": {
                 s: loss(p[KEPT_ON]) - loss(rotary[s]) for s, p in ours.items() if s in rotary
             },
@@ -240,10 +244,13 @@ def _dropped(plan: ClaimPlan, results: Results) -> Measurements:
     )
 
 
-def loss_at(results: Mapping[str, Any], factor: int) -> float:
-    """Return a model's loss of the same targets with a context of `factor` trained lengths."""
-    at = {part["factor"]: part["loss"] for part in results["same_targets"]["lengths"]}
-    return float(at[factor])
+def loss_at(results: Mapping[str, Any], factor: int) -> float | None:
+    """Return a model's loss of the same targets with a context of `factor` trained lengths.
+
+    None if it has no finite loss there.
+    """
+    at = {part["factor"]: part.get("loss") for part in results["same_targets"]["lengths"]}
+    return at[factor]
 
 
 CLAIMS = (

@@ -91,7 +91,7 @@ def run_claims(
         cluster: where jobs run; None: on this machine.
 
     Raises:
-        BadInput: the folder holds other files, or its record is damaged.
+        BadInput: the folder holds other files, its record is damaged, or the text cannot be read.
         Failed: the machine cannot be measured.
         Refused: another process is writing to the folder.
         KeyboardInterrupt: after Ctrl-C; the same call resumes.
@@ -195,7 +195,8 @@ def _verdict(outcomes: Mapping[str, Outcome], claim: Claim, shared: ClaimPlan) -
     if failed:
         measurements = replace(measurements, notes=(*measurements.notes, *failed))
     seconds = sum(outcome.seconds for outcome in of.values())
-    return judge(claim, measurements, seeds=plan.seeds, seconds=seconds)
+    verdict = judge(claim, measurements, seeds=plan.seeds, seconds=seconds)
+    return replace(verdict, failed=tuple(failed))
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -247,10 +248,7 @@ def commit() -> str:
 
 def _text(plan: ClaimPlan) -> dict[str, Any]:
     """Return the identity of the text: one name may mean other text on another machine."""
-    try:
-        corpus = load_corpus(plan.data)
-    except BadInput as error:
-        return {"data": list(plan.data), "error": str(error)}
+    corpus = load_corpus(plan.data)
     return {"data": list(plan.data), "hash": corpus.content_hash, "bytes": corpus.bytes}
 
 

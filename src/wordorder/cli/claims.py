@@ -15,9 +15,9 @@ from wordorder.claims.run import as_json, run_claims, within
 from wordorder.claims.table import for_terminal, listing, markdown, markdown_listing
 from wordorder.cli.options.claims import ClaimsOptions, read_options
 from wordorder.cli.runs_bar import RunsBar
-from wordorder.errors import BadInput
+from wordorder.errors import BadInput, Failed
 from wordorder.experiments.cluster import launcher_of
-from wordorder.numerals import first_of
+from wordorder.numerals import counted, first_of
 from wordorder.text.data_names import mixture_of
 from wordorder.text.sharded.folder import is_store
 from wordorder.text.user_text import user_path
@@ -57,6 +57,12 @@ def main(arguments: list[str]) -> int:
         print(markdown(verdicts), end="")
     else:
         Console(highlight=False).print(for_terminal(verdicts))
+    if failed := list(dict.fromkeys(job for verdict in verdicts for job in verdict.failed)):
+        raise Failed(
+            f"{counted(len(failed), 'job')} failed; the first is {failed[0]}: the same command "
+            "tries again",
+            code="cli.claims-failed",
+        )
     held = all(verdict.word == HOLDS for verdict in verdicts)
     return STRICT_EXIT if options.strict and not held else 0
 

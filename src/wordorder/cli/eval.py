@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
         from wordorder.cli.eval_tasks import score
 
         return score(options)
-    check_kinds(options.kinds)
+    check_kinds([kind for kind in options.retrieval if kind != "all"])
     run = open_run(options.run, trust=options.trust)
     run.check_predicts("eval")
     _check_objective(options, run)

@@ -13,6 +13,7 @@ from rich.console import Console
 from wordorder.cli.options.train import TrainOptions
 from wordorder.cli.runs_bar import RunsBar
 from wordorder.experiments.rate_search import FLAT, PICTURE, RateSearch, search
+from wordorder.experiments.wording import listed, times
 from wordorder.table import Table
 from wordorder.training.config import folder_of
 
@@ -53,10 +54,11 @@ def verdict(found: RateSearch) -> str:
     """Return which rates are suggested, and how flat the optimum is."""
     best, flat = found.best, found.as_good
     width = (
-        f"from {min(flat):g}x to {max(flat):g}x the loss is within {FLAT:g} nats of the best, or "
-        "not above it in one of the two seeds"
+        f"with {listed(map(times, flat))} the loss is within {FLAT:g} nats of "
+        "the best, or not above it in one of the two seeds"
         if len(flat) > 1
-        else f"every other multiple is more than {FLAT:g} nats above, in both seeds"
+        else f"every other multiple that was measured is more than {FLAT:g} nats above, in both "
+        "seeds"
     )
     edge = ""
     if best in (min(found.losses), max(found.losses)) and len(found.losses) > 1:

@@ -107,6 +107,11 @@ def probe(
     def progress_of(name: str, share: float) -> Progress:
         return lambda part, done=done: progress((done + part * share) / total, name)
 
+    # First, since a pair that the model cannot read ends the probe.
+    for name, some in pairs:
+        gaps = differences(model, tokenizer, some, progress=progress_of(name, PAIRS_SHARE))
+        preferences.append(Preference.of(name, some, gaps))
+        done += PAIRS_SHARE
     for name in parts:
         share, measure = PARTS[name]
         try:
@@ -114,10 +119,6 @@ def probe(
         except (BadInput, PositionError) as error:
             cannot[name] = str(error)
         done += share
-    for name, some in pairs:
-        gaps = differences(model, tokenizer, some, progress=progress_of(name, PAIRS_SHARE))
-        preferences.append(Preference.of(name, some, gaps))
-        done += PAIRS_SHARE
     progress(1.0, "")
     return ProbeResults(setup.length, **results, pairs=tuple(preferences), cannot=cannot)
 

@@ -29,7 +29,7 @@ from wordorder.evaluation.context import measurable
 from wordorder.experiments import controls, grid, overfitting
 from wordorder.experiments.calibration import calibrate, costs
 from wordorder.experiments.cluster import ClusterLauncher
-from wordorder.experiments.comparison import RECORD, Comparison
+from wordorder.experiments.comparison import FIGURES, RECORD, Comparison
 from wordorder.experiments.continuation import (
     asked_of,
     changes,
@@ -62,7 +62,6 @@ DEFAULT_TIME = "2m"
 # 13 held-out documents of the built-in text reach 16 times 64 tokens.
 TRAINED_LENGTH, BATCH_SIZE = 64, 32
 FEWEST_STEPS = 20  # with fewer steps embeddings cannot differ yet
-FIGURES = ("losses", "curves", "lengths", "whole-windows", "length-changes", "order")
 # The files that a comparison writes, and that --overwrite removes; other files in the folder stay.
 COMPARISON = FolderKind(
     "a comparison",
@@ -267,7 +266,7 @@ def _costs(
     new = [p for p in config.positions if p not in known]
     if new:
         show.say("timing a step with each embedding")
-        base = next(iter(known), config.against)
+        base = next((p for p in config.positions if p in known), config.against)
         together = [*dict.fromkeys([base, *new])]
         timed = costs(config.train, together, Compute(**record.machine), cluster)
         # Seconds measured at different times are comparable only relative to an embedding timed at

@@ -15,6 +15,7 @@ from wordorder.model import ModelConfig
 from wordorder.training.config import TrainConfig
 
 RECORD = "comparison.json"
+FIGURES = ("losses", "curves", "lengths", "whole-windows", "length-changes", "order")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ an e-mail. All text is escaped; no part accepts HTML.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,7 @@ except ImportError:
 if TYPE_CHECKING:
     from jinja2 import Template
 
+KINDS = ("png", "svg")  # of figure files
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
@@ -108,17 +109,28 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     return _template().render(title=title, lead=lead, sections=sections, policy=POLICY)
 
 
-def write_files(folder: Path, table: str, groups: Sequence[Sequence[Panel]], html: str) -> None:
+def write_files(
+    folder: Path,
+    table: str,
+    groups: Sequence[Sequence[Panel]],
+    html: str,
+    names: Iterable[str],
+) -> None:
     """Write table.csv, figures/ and report.html of an experiment.
 
     Args:
         groups: the panels of each figure, which is named after the first.
+        names: of all figures that there can be: those of an earlier report that are not drawn now
+            are removed.
     """
     write_text(folder / "table.csv", table)
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
     for group in groups:
-        drawing.save_panels(figures / group[0].name, [group], kinds=("png", "svg"))
+        drawing.save_panels(figures / group[0].name, [group], kinds=KINDS)
+    for name in set(names) - {group[0].name for group in groups}:
+        for kind in KINDS:
+            (figures / f"{name}.{kind}").unlink(missing_ok=True)
     write_text(folder / "report.html", html)
 
 

@@ -15,7 +15,7 @@ from rich.text import Text as Line
 
 from wordorder.evaluation.effect import GAIN_NATS, TOLERANCE_NATS
 from wordorder.experiments import tables, views
-from wordorder.experiments.comparison import Comparison
+from wordorder.experiments.comparison import FIGURES, Comparison
 from wordorder.experiments.page import (
     Code,
     Emphasis,
@@ -74,7 +74,8 @@ def write_report(folder: Path) -> Summary:
         BadInput: no comparison is there, it is damaged, or a package is missing.
     """
     summary = read_summary(folder)
-    write_files(folder, tables.table_csv(summary), views.panels(summary), report_page(summary))
+    table, groups = tables.table_csv(summary), views.panels(summary)
+    write_files(folder, table, groups, report_page(summary), FIGURES)
     return summary
 
 

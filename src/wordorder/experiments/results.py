@@ -172,6 +172,11 @@ class Summary:
         return self.comparison.seeds
 
     @property
+    def curve_text(self) -> str:
+        """Which text the losses while training are of."""
+        return next((r.curve_text for r in self.results if r.curves), "") or "validation"
+
+    @property
     def ranked(self) -> tuple[Result, ...]:
         """The results by rank, those without one last."""
         return tuple(sorted(self.results, key=lambda r: math.inf if r.rank is None else r.rank))

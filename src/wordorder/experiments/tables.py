@@ -232,10 +232,9 @@ def training(summary: Summary) -> Table:
                 _fixed(mean_of(result.training_losses), 4),
             ]
         )
-    text = next((r.curve_text for r in summary.results if r.curves), "validation")
     note = (
-        f"On the beginning of the {text} text, mean over seeds. The comparison evaluates the last "
-        f"step; if the last is above the best it ranks overfitting."
+        f"On the beginning of the {summary.curve_text} text, mean over seeds. The comparison "
+        f"evaluates the last step; if the last is above the best it ranks overfitting."
     )
     return Table(header, rows, note=note)
 
@@ -249,7 +248,11 @@ def rates(tuning: Mapping[str, Any]) -> Table:
         chosen = tuning["chosen"].get(position)
         cells = []
         for factor in factors:
-            mean = mean_of(each.get(factor, ()))
+            losses = each.get(factor)
+            if losses is not None and len(losses) < len(tuning["seeds"]):
+                cells.append("failed")
+                continue
+            mean = mean_of(losses or ())
             cells.append(_fixed(mean, 4) + (" *" if factor == chosen and mean is not None else ""))
         rows.append([position, *cells])
     note = (

@@ -40,7 +40,7 @@ from wordorder.experiments.task_results import (
     verdict,
 )
 from wordorder.experiments.task_training import Protocol
-from wordorder.experiments.task_views import curves, lengths
+from wordorder.experiments.task_views import FIGURES, curves, lengths
 from wordorder.experiments.wording import listed
 from wordorder.numerals import counted
 from wordorder.panels import Panel
@@ -107,7 +107,8 @@ def write_report(folder: Path) -> TaskResults:
                 [lengths(protocol, grid.results)],
                 curves(protocol, grid.results, grid.lines),
             ]
-    write_files(folder, table_csv(grid.results), list(filter(None, groups)), report_page(grid))
+    table, drawn = table_csv(grid.results), list(filter(None, groups))
+    write_files(folder, table, drawn, report_page(grid), FIGURES)
     return grid.results
 
 

@@ -134,7 +134,7 @@ def coupling_of(name: str, position: str) -> Coupling | None:
     if coupling is None:
         coupled = ", ".join(name for name, task in TASKS.items() if task.coupling)
         raise BadInput(
-            f"--position {position} takes positions from the task, and {name} provides none "
+            f"{position} takes positions from the task, and {name} provides none "
             f"that follow from the tokens so far: use --tasks {coupled}",
             code="experiments.no-coupled-positions",
         )

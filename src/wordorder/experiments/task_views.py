@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from wordorder.experiments.algorithms import Task, find
+from wordorder.experiments.algorithms import TASKS, Task, find
 from wordorder.experiments.task_results import TaskResults, TaskScore, beyond_of, measure
 from wordorder.experiments.task_training import Protocol
 from wordorder.panels import Level, Line, Lines, Panel, looks
 
 FRAME = (-0.04, 1.04)
+# The figures of each task; the report of a grid has those of the tasks that it tests.
+FIGURES = tuple(
+    name for task in TASKS for name in (f"lengths-{task}", f"curve-{task}", f"curve-{task}-trained")
+)
 
 
 def lengths(protocol: Protocol, results: TaskResults) -> Lines:

@@ -23,7 +23,7 @@ import torch
 
 from wordorder.atomic import write_text
 from wordorder.errors import BadInput, Failed
-from wordorder.experiments.algorithms import TASKS, find
+from wordorder.experiments.algorithms import find
 from wordorder.experiments.cluster import ClusterLauncher
 from wordorder.experiments.folder import beginning, goes_on, write_record
 from wordorder.experiments.jobs import (
@@ -48,6 +48,7 @@ from wordorder.experiments.task_training import (
     seconds_of,
     train_on_task,
 )
+from wordorder.experiments.task_views import FIGURES
 from wordorder.folders import FolderKind, has_keys
 from wordorder.locks import held
 from wordorder.model import shape_of
@@ -72,12 +73,7 @@ GRID = FolderKind(
         "results.jsonl",
         "table.csv",
         "report.html",
-        *(
-            f"figures/{name}.{kind}"
-            for task in TASKS
-            for name in (f"lengths-{task}", f"curve-{task}", f"curve-{task}-trained")
-            for kind in ("png", "svg")
-        ),
+        *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")),
         "runs/*/*-seed*.json",
     ),
     proofs={

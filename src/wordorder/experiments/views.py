@@ -53,7 +53,7 @@ def losses(summary: Summary) -> Forest | None:
 
 
 def curves(summary: Summary) -> Lines | None:
-    """Return the validation loss while training."""
+    """Return the loss while training, of the text that the runs validated on."""
     lines, late, drawn = [], [], _looks(summary)
     for result in summary.results:
         common = _common_curve(result)
@@ -69,7 +69,7 @@ def curves(summary: Summary) -> Lines | None:
     margin = 0.06 * (high - low) or 0.1
     return Lines(
         name="curves",
-        title="Validation loss while training",
+        title=f"{summary.curve_text.capitalize()} loss while training",
         x_label="tokens trained on",
         y_label="nats per token",
         lines=tuple(lines),

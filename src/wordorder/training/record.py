@@ -67,7 +67,8 @@ def free_folder(config: TrainConfig) -> Path:
         weights = user_path(config.init) / "model.safetensors"
         if _whole(config.init) == _whole(folder) or _whole(weights) in old_files:
             raise BadInput(
-                f"--init {config.init} belongs to the run to be overwritten: choose another --out",
+                f"{config.init}, where training starts from, would be overwritten: choose another "
+                "--out",
                 code="training.init-overwritten",
             )
     given = (*config.data, *config.validation_data, *config.development_data)
