@@ -76,7 +76,13 @@ def page(name: str, kind: type[Position]) -> str:
         lines += ["", "## Options", "", "| option | default | |", "| --- | --- | --- |"]
         defaults = about["options"]
         lines += [f"| `{key}` | {defaults[key]!r} | {said} |" for key, said in given.items()]
-    lines += ["", "## Use it", "", "```sh", f"wordorder train --position {example(name, about)}"]
+    lines += [
+        "",
+        "## Use it",
+        "",
+        "```sh",
+        USES.get(name, f"wordorder train --position {name}"),
+    ]
     lines += [f"wordorder check {name}", "```", "", "In your own transformer: "]
     lines[-1] += "[any embedding in plain PyTorch](../plain-attention.md)."
     if kind.traps:
@@ -105,17 +111,16 @@ def arguments(kind: type[Position]) -> dict[str, str]:
     return {key: said for key, said in found.items() if key in kind.options()}
 
 
-def example(name: str, about: dict) -> str:
-    """Return a spec that shows how options are written."""
-    if about["places"]:
-        return f"{name}+rotary"
-    papers = (f"{o}={each['paper']:g}" for o, each in about["follows"].items() if each["paper"])
-    if paper := next(papers, ""):
-        return f"{name}:{paper}"
-    number = next(
-        (f"{key}={value:g}" for key, value in about["options"].items() if type(value) is float), ""
-    )
-    return f"{name}:{number}" if number else name
+# Of embeddings that are not used by their name alone.
+USES = {
+    "coupled": "wordorder tasks --tasks addition-reversed --positions coupled+rotary",
+    "offset": "wordorder train --position offset:most=256+learned:length=512",
+    "randomized": "wordorder train --position randomized+rotary",
+    "self-extend": "wordorder extend runs/mine --to 4x --method self-extend",
+    "log-temperature": "wordorder train --position rotary+log-temperature",
+    "key-offset": "wordorder train --position rotary:fraction=0.5+key-offset",
+    "repo": "wordorder train --position rotary/repo",
+}
 
 
 def picture(name: str) -> list[str]:

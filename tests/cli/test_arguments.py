@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
@@ -192,6 +193,24 @@ def test_usual_names_of_other_tools_are_known(
     assert main(typed.split()) == 2
     line = capsys.readouterr().err
     assert "has no option --" in line and hint in line
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("generate r --temp 0", "has no option --temp: did you mean --temperature?"),
+        ("export r --to ollama", "--to is ollama: it must be hf, gguf or onnx; did you mean gguf?"),
+        ("export r --to hf --dtype fp16", "; did you mean f16?"),
+        ("train tests", "unexpected argument 'tests': did you mean --data tests?"),
+        ("train gone.txt", "unexpected argument 'gone.txt': wordorder train --help lists"),
+    ],
+)
+def test_what_was_meant_is_named(
+    typed: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    assert main(typed.split()) == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("typed", ["generate r --lr 2", "extend r --format gguf"])

@@ -92,6 +92,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("trian", "error: unknown command 'trian': did you mean 'train'?\n"),
         ("zzz", f"error: unknown command 'zzz': choose from {ALL}\n"),
+        ("chat", "error: unknown command 'chat': use wordorder generate RUN --chat\n"),
         (
             "--hlep",
             f"error: unknown command '--hlep': choose from {ALL}\n",

@@ -109,7 +109,7 @@ def test_samples_are_shown_and_kept_without_control_characters(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Terminal().sample({"sample": CONTROLS})
-    assert capsys.readouterr().err == "  a\\x1b[2J\\x07\\x9b31m b c\n"
+    assert capsys.readouterr().err == "  sample: a\\x1b[2J\\x07\\x9b31m b c\n"
     assert report._samples([{"step": 3, "sample": CONTROLS}]) == f"--- after step 3\n{ESCAPES}\n"
 
 
@@ -121,7 +121,7 @@ def test_a_sample_without_a_word_is_explained(
     text: str, note: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Terminal().sample({"sample": text})
-    assert capsys.readouterr().err == f"  {note}\n"
+    assert capsys.readouterr().err == f"  sample: {note}\n"
     assert report._samples([{"step": 3, "sample": text}]) == f"--- after step 3\n{note}\n\n"
 
 

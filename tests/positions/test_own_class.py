@@ -168,6 +168,20 @@ def test_a_module_without_a_class_is_told_how_to_name_one(
     module = write().removesuffix(".Mine")
     assert main(["positions", module]) == 2
     assert f"name a class in {module}.py, as {module}.Class" in capsys.readouterr().err
+    for typed in (f"{module}.py", f"{module}.py:Mine", f"./{module}.Mine"):
+        assert main(["positions", typed]) == 2
+        assert "write module.Class without a path, such as" in capsys.readouterr().err
+    assert main(["positions", f"{module}.mine"]) == 2
+    assert f"the module {module} has no class mine: it has Mine" in capsys.readouterr().err
+
+
+def test_a_module_with_the_name_of_another_is_said_to_be_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "random.py").write_text("class Mine: pass")
+    monkeypatch.chdir(tmp_path)
+    assert main(["positions", "random.Mine"]) == 2
+    assert "was read from" in (said := capsys.readouterr().err) and "another name" in said
 
 
 def test_an_option_without_a_default_is_named(write, capsys: pytest.CaptureFixture[str]) -> None:

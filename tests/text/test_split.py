@@ -289,7 +289,7 @@ def test_copies_dropped_beside_held_out_text_have_a_note() -> None:
     own = (Document(text, "0"), Document(f"{text}\n", "1"))
     split = split_corpus(Corpus("made", own + assigned("validation", "new text")), 0.1, 0.04)
     assert len(split.training.documents) == 1
-    assert split.notes == ("1 of 2 documents repeat the text of another and were dropped",)
+    assert split.notes == ("1 of 2 documents repeats the text of another and was dropped",)
 
 
 def test_validation_text_comes_before_development_text_and_both_before_training_text() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import io
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import (
     AbstractContextManager,
@@ -43,6 +44,19 @@ USUAL_NAMES = (
     ("num-epochs num-train-epochs", "--epochs", "did you mean --epochs?"),
     ("format", "--to --dtype", "did you mean --to?"),  # not the --to of extend, a length
 )
+# What other tools call a value of an option, and ours.
+USUAL_VALUES = {
+    ("--to", "ollama"): "gguf",
+    ("--to", "llama.cpp"): "gguf",
+    ("--to", "transformers"): "hf",
+    ("--to", "huggingface"): "hf",
+    ("--to", "onnxruntime"): "onnx",
+    ("--dtype", "fp32"): "f32",
+    ("--dtype", "float32"): "f32",
+    ("--dtype", "fp16"): "f16",
+    ("--dtype", "float16"): "f16",
+    ("--dtype", "bfloat16"): "bf16",
+}
 
 
 @REGISTRY.primitive_rule
@@ -178,7 +192,11 @@ def _as_spelled(error: WrongSetting, options: type) -> WrongSetting:
     if tyro.conf.Positional in how:
         metavar = _spelling(error.name, how, "metavar")  # such as [DATA ...]
         return error.spelled(metavar.strip("[]").removesuffix(" ..."))
-    return error.spelled(f"--{_spelling(error.name, how).replace('_', '-')}")
+    spelled = error.spelled(f"--{_spelling(error.name, how).replace('_', '-')}")
+    usual = USUAL_VALUES.get((spelled.name, str(error.value).lower()))
+    if usual and usual in error.allowed:
+        spelled.args = (f"{spelled}; did you mean {usual}?",)
+    return spelled
 
 
 @contextmanager
@@ -251,18 +269,27 @@ def _unknown(word: str, options: type, command: str, arguments: Sequence[str]) -
             code="cli.option-after-end",
         )
     if not option.startswith("-"):
+        hint = f"{command} --help lists the options"
+        if "--data" in flags and os.path.exists(word):
+            hint = f"did you mean --data {shlex.quote(word)}?"
         return BadInput(
-            f"unexpected argument {word!r}: {command} --help lists the options",
+            f"unexpected argument {word!r}: {hint}",
             code="cli.unexpected-argument",
         )
     names = [flag.lstrip("-") for flag in flags]  # hyphens would make any two options alike
-    near = [] if " " in option else difflib.get_close_matches(option.lstrip("-"), names, n=1)
+    near = [] if " " in option else _near(option.lstrip("-"), names)
     hint = f"did you mean --{near[0]}?" if near else f"{command} --help lists the options"
     if usual := _usual_hint(word, options):
         hint = usual
     elif not near and any(tyro.conf.Positional in how for _, _, how in _annotations(options)):
         hint += "; put -- before a text that begins with a hyphen"
     return BadInput(f"{command} has no option {option}: {hint}", code="cli.unknown-option")
+
+
+def _near(typed: str, names: Sequence[str]) -> list[str]:
+    """Return the name that was meant, if there is one: the typed one's continuation comes first."""
+    begun = [name for name in names if len(typed) > 2 and name.startswith(typed)]
+    return begun[:1] or difflib.get_close_matches(typed, names, n=1)
 
 
 def _usual_hint(word: str, options: type) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from dataclasses import asdict
 
@@ -20,9 +21,13 @@ MARKS = {True: ("holds", "green"), False: ("broken", "bold red"), None: ("-", "d
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = read_options(arguments)
-    if unknown := [name for name in options.only if name not in CHECKS]:
+    spelled = {name.replace(" ", "-"): name for name in CHECKS}  # typed without quotes
+    only = [spelled.get(name, name) for name in options.only]
+    if unknown := [name for name in only if name not in CHECKS]:
+        near = difflib.get_close_matches(unknown[0], spelled, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"use {', '.join(spelled)}"
         raise BadInput(
-            f"--only {unknown[0]!r} is not a property: use {', '.join(CHECKS)}",
+            f"--only {unknown[0]!r} is not a property: {hint}",
             code="cli.check-unknown-property",
         )
     if not options.heads:
@@ -30,7 +35,7 @@ def main(arguments: list[str]) -> int:
             "--heads has no value: give numbers of heads, such as 1 6 8", code="cli.check-no-heads"
         )
     causal = not options.bidirectional
-    report = check(options.spec, heads=options.heads, causal=causal, only=options.only)
+    report = check(options.spec, heads=options.heads, causal=causal, only=only)
     if options.json:
         print(json.dumps({"holds": report.holds, **asdict(report)}))
     else:

@@ -96,13 +96,13 @@ QUESTIONS: dict[str, ChoiceQuestion] = {
 
 REASONS: dict[str, Reason] = {
     "lowest-loss": Reason(
-        "after 2,000 steps rotary is 0.273 nats below a model without positions, alibi 0.237, "
-        "sinusoidal 0.112 and learned 0.082 (1.3 M parameters, three seeds)",
+        "after 2,000 steps the loss with rotary is 0.273 nats lower than without positions, with "
+        "alibi 0.237, sinusoidal 0.112 and learned 0.082 (1.3 M parameters, three seeds)",
         "evidence/defaults.jsonl",
     ),
     "ten-million-words": Reason(
-        "after ten million words of books, each at its best learning rate, learned is 0.084 nats "
-        "above rotary, and a model without positions 0.145 (five seeds)",
+        "after ten million words of books, each at its best learning rate, the loss with learned "
+        "is 0.084 nats higher than with rotary, and without positions 0.145 (five seeds)",
         "evidence/ten-million-words/runs.jsonl",
     ),
     "ten-million-reach": Reason(
@@ -116,12 +116,12 @@ REASONS: dict[str, Reason] = {
         "evidence/compare-example.json",
     ),
     "near-rotary": Reason(
-        "within the trained length alibi is 0.022 nats above rotary",
+        "within the trained length the loss with alibi is 0.022 nats higher than with rotary",
         "evidence/compare-example.json",
     ),
     "near-rotary-on-books": Reason(
-        "after ten million words of books alibi is 0.016 nats above rotary, too little for five "
-        "seeds to tell it from zero",
+        "after ten million words of books the loss with alibi is 0.016 nats higher than with "
+        "rotary, too little for five seeds to tell it from zero",
         "evidence/ten-million-words/runs.jsonl",
     ),
     "alibi-leads-early": Reason(

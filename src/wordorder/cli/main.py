@@ -47,6 +47,17 @@ FROM_FILE_NAMES = (
     *(errno.EACCES, errno.EPERM, errno.EROFS),
 )
 
+# What other tools call what a command does.
+USUAL_COMMANDS = {
+    "chat": "wordorder generate RUN --chat",
+    "sample": "wordorder generate RUN",
+    "finetune": "wordorder train --init RUN --data TEXT",
+    "fine-tune": "wordorder train --init RUN --data TEXT",
+    "resume": "wordorder train --resume RUN",
+    "convert": "wordorder export RUN --to hf, gguf or onnx",
+    "serve": "wordorder studio RUN, or wordorder export RUN --to gguf for the server of llama.cpp",
+}
+
 FORMATTED = warnings.formatwarning
 # Commands whose module imports no torch; the options of the others are in cli/options.
 LIGHT = ("words", "data")
@@ -138,6 +149,8 @@ def _help() -> str:
 def _unknown(name: str) -> BadInput:
     near = difflib.get_close_matches(name, COMMANDS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(COMMANDS)}"
+    if usual := USUAL_COMMANDS.get(name):
+        hint = f"use {usual}"
     return BadInput(f"unknown command {name!r}: {hint}", code="cli.unknown-command")
 
 

@@ -236,7 +236,7 @@ class Terminal(Display):
 
     def sample(self, record: dict[str, Any]) -> None:
         self.console.print(
-            Text("  " + escaped(" ".join(shown_sample(record).split())), style="italic")
+            Text(f"  sample: {escaped(' '.join(shown_sample(record).split()))}", style="italic")
         )
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ its neighbour and the next one at the beginning of a clause, where T5's bias is 
 Distances past the extent get nothing: far tokens are found by content alone.
 
 The products of a query with all distances are one matrix product; each pair then takes that of
-its own distance (pairs.py).
+its own distance.
 """
 
 from __future__ import annotations

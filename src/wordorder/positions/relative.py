@@ -37,7 +37,8 @@ class Relative(Position):
         "bidirectional: b[head, max(−clip, min(i − j, clip))]"
     )
     traps = (
-        "Distances from the clip on have the same bias: the order of farther tokens has no effect.",
+        "Distances from the limit (`clip`) on have the same bias: the order of farther tokens has "
+        "no effect.",
         "Entries that training never uses keep their random initial values: with a clip beyond the "
         "trained length, longer sequences get noise.",
         "Query minus key, not key minus query: with the opposite sign a bidirectional model "

@@ -6,7 +6,7 @@ is a score function, which every kernel supports. Vectors added to values need t
 attention weights, so `shaw-values` replaces attention.
 
 No vector is computed per pair of tokens. Queries are multiplied by the vectors of all
-distances at once, and the product of each pair is looked up (drawn in pairs.py). For values it
+distances at once, and the product of each pair is looked up. For values it
 is the reverse: the weights of all keys at one distance are summed, and the sums multiply the
 vectors.
 """

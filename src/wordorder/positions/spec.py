@@ -106,6 +106,12 @@ def find(name: str, catalogue: Mapping[str, type[Position]], where: str = "") ->
             f"{name!r}{where} is not a positional embedding: {hint}", code="positions.unknown-name"
         )
     module, _, class_name = name.rpartition(".")
+    if not module or class_name in ("", "py"):  # ./mine.Mine is cut at its slash
+        raise PositionError(
+            f"{name!r}{where} is no class: write module.Class without a path, such as "
+            f"{module or 'mine'}.MyEmbedding, and run in the folder of the file",
+            code="positions.file-for-class",
+        )
     here = os.getcwd()
     sys.path.insert(0, here)
     try:
@@ -121,7 +127,8 @@ def find(name: str, catalogue: Mapping[str, type[Position]], where: str = "") ->
         sys.path.remove(here)
     if kind is None:
         raise PositionError(
-            f"{name}: the module {module} has no class {class_name}", code="positions.no-such-class"
+            f"{name}: the module {module} has no class {class_name}{_classes_in(module)}",
+            code="positions.no-such-class",
         )
     if not (isinstance(kind, type) and issubclass(kind, Position)):
         raise PositionError(
@@ -129,6 +136,20 @@ def find(name: str, catalogue: Mapping[str, type[Position]], where: str = "") ->
             code="positions.not-a-position",
         )
     return kind
+
+
+def _classes_in(module: str) -> str:
+    """Return which embeddings a module has; or which file it is, if a file here has its name."""
+    found, here = sys.modules[module], os.path.abspath(f"{module}.py")
+    read = os.path.abspath(getattr(found, "__file__", None) or here)
+    if os.path.isfile(here) and not os.path.samefile(here, read):
+        return f", and was read from {read}, not from the file here: give that another name"
+    names = [
+        name
+        for name, kind in vars(found).items()
+        if isinstance(kind, type) and issubclass(kind, Position) and kind.__module__ == module
+    ]
+    return f": it has {', '.join(names)}" if names else ""
 
 
 def as_line(error: BaseException) -> str:
@@ -198,9 +219,11 @@ def _part(text: str, spec: str, catalogue: Mapping[str, type[Position]]) -> Part
                 code="positions.option-without-value",
             )
         if key not in allowed:
-            known = ", ".join(f"{k} ({v})" for k, v in allowed.items()) or "none"
+            known = ", ".join(f"{k} ({_written(v)})" for k, v in allowed.items()) or "none"
+            near = difflib.get_close_matches(key, allowed, n=1)
+            hint = f": did you mean {near[0]}?" if near else f"; its options are: {known}"
             raise PositionError(
-                f"{name} has no option {key!r}; its options are: {known}",
+                f"{name} has no option {key!r}{hint}",
                 code="positions.unknown-option",
             )
         if key in dict(options):

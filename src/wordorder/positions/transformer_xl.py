@@ -6,8 +6,8 @@ vector.
 
 Two methods compute the same products. Where positions are consecutive, there is one sinusoid
 per distance: queries are multiplied by all of them, and each row of products is shifted to its
-keys (`_by_distance`). Otherwise (gaps, fractions), or with few queries, the sinusoid of a distance
-is expanded into sinusoids of both positions (`_by_position`): a larger matmul, but no projection
+keys. Otherwise (gaps, fractions), or with few queries, the sinusoid of a distance
+is expanded into sinusoids of both positions: a larger matmul, but no projection
 for each distance.
 """
 

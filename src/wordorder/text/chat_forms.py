@@ -121,7 +121,8 @@ def _check_order(roles: list[str], where: str) -> None:
     """
     if "assistant" not in roles:
         raise BadInput(
-            f"{where} has no assistant turn, so there is nothing to learn: add one, or remove it",
+            f"{where} has no assistant turn, so there is nothing to learn: add one, or remove the "
+            "line",
             code="text.chat-no-answer",
         )
     spoken = roles[1:] if roles[0] == "system" else roles

@@ -199,7 +199,8 @@ def _documents_of_folder(
     known = [path for path in files if _format(path) in (*TEXTS, *TABLES)]
     source, total = printable(folder), len(files)
     if skipped := total - len(known):
-        notes.append(f"{skipped} of {total} files in {source} have another suffix and were skipped")
+        verb = "has another suffix and was" if skipped == 1 else "have another suffix and were"
+        notes.append(f"{skipped} of {total} files in {source} {verb} skipped")
     if ours:
         named = first_of([printable(path) for path in ours], 1)
         notes.append(f"left out, because wordorder wrote it: {named}")

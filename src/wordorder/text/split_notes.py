@@ -103,8 +103,11 @@ def note_of_copies(facts: Mapping[str, Any]) -> tuple[str, ...]:
     copies = counts["all"] - counts["different"]
     if not copies or facts["rule"] == "assigned":
         return ()
-    subject = f"{copies:,} of {counts['all']:,} documents repeat the text of another"
-    treatment = "were dropped" if facts["rule"] == "tail" else "are in the same part as that one"
+    verb, (was, are) = ("repeats", ("was", "is")) if copies == 1 else ("repeat", ("were", "are"))
+    treatment = (
+        f"{was} dropped" if facts["rule"] == "tail" else f"{are} in the same part as that one"
+    )
+    subject = f"{copies:,} of {counts['all']:,} documents {verb} the text of another"
     return (f"{subject} and {treatment}",)
 
 

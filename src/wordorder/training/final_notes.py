@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ from wordorder.training.word_checkpoints import unreached
 FAR_ABOVE, RISEN = 0.2, 0.01
 
 Records = list[dict[str, Any]]
+
+
+def of_finished(folder: Path) -> list[str]:
+    """Return what to do with a run that is resumed although it is finished; empty if it is not."""
+    if not any("final" in record for record in read(folder / "metrics.jsonl")):
+        return []
+    command = f"wordorder train --init {shlex.quote(str(folder))}"
+    return [f"this run is finished; to train further, start a new one from its weights: {command}"]
 
 
 def final_notes(folder: Path) -> list[str]:

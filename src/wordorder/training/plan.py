@@ -101,7 +101,7 @@ class Plan:
         rows = [
             (
                 "data",
-                f"{data['name']}: {data['documents']:,} documents, "
+                f"{data['name']}: {counted(data['documents'], 'document')}, "
                 f"{data['training_tokens']:,} tokens to train on, "
                 f"{data['validation_tokens']:,} to validate",
             ),
@@ -117,7 +117,7 @@ class Plan:
             (
                 "steps",
                 f"{self._steps()} of {self.tokens_per_step:,} tokens: the text is read "
-                f"{self.epochs:.1f} times",
+                f"{f'{self.epochs:.1f}' if self.epochs >= 0.05 else 'less than 0.1'} times",
             ),
             ("memory", f"about {readable_bytes(self.peak_bytes)}{each}"),
             (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import shlex
 from collections.abc import Iterator
@@ -35,11 +36,12 @@ def check_run_folder(folder: Path) -> None:
             code="training.run-is-a-file",
         )
     if not folder.is_dir():
-        raise BadInput(
-            f"no run folder {folder}: train a run with wordorder train --out "
-            f"{shlex.quote(str(folder))}",
-            code="training.no-run-folder",
-        )
+        beside = [p.parent.name for p in folder.parent.glob("*/config.json")]
+        near = difflib.get_close_matches(folder.name, beside, n=1)
+        hint = f"train a run with wordorder train --out {shlex.quote(str(folder))}"
+        if near:
+            hint = f"did you mean {folder.with_name(near[0])}?"
+        raise BadInput(f"no run folder {folder}: {hint}", code="training.no-run-folder")
     if (folder / "config.json").exists():
         _check_not_of_transformers(folder)
         return

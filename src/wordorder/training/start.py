@@ -31,6 +31,7 @@ from wordorder.training.compute import (
     Compute,
     check_same,
     compiled,
+    pick_device,
     use,
 )
 from wordorder.training.config import (
@@ -44,15 +45,8 @@ from wordorder.training.follower import lead
 from wordorder.training.initial_run import with_initial_run
 from wordorder.training.initial_weights import weights_of
 from wordorder.training.moved_text import check_not_moved, resume_command, resuming
-from wordorder.training.plan import (
-    Plan,
-    Timing,
-    plan_of,
-)
-from wordorder.training.preconditions import (
-    check_extras,
-    check_sample_prompt,
-)
+from wordorder.training.plan import Plan, Timing, plan_of
+from wordorder.training.preconditions import check_extras, check_sample_prompt
 from wordorder.training.preparation import Preparation, memory_explained, prepare
 from wordorder.training.process_state import isolated_process_state
 from wordorder.training.ranks import ALONE, Ranks
@@ -142,6 +136,7 @@ def train_in_held_folder(
     # Absolute paths, so that the run can be resumed from another working directory.
     config = with_whole_paths(replace(config, out=str(folder)))
     check_extras(config)
+    pick_device(config.device)  # before the text is read, which may take minutes
     ranks.check_batch_size(config.batch_size)
     if config.model.experts and ranks.count > 1:
         raise BadInput(
@@ -273,6 +268,8 @@ def resume_in_held_folder(
         prepared = Preparation(config, model, compute, forward, plan)
         training = _training(prepared, training_data, ranks)
         training.load(checkpoint)
+        for note in final_notes.of_finished(folder):
+            show.say(note)
         metrics.Metrics(folder).cut(training.done, training.best and training.best.validated)
         known = checkpoint.extra.get("decisions")
         return _finish(training, folder, show, plan, known, ranks_before)

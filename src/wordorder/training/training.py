@@ -145,11 +145,14 @@ class Training:
         if self.average is not None:
             is_known = not self.open_ended or bool(self.ends)
             self.average.update(self.done, self.steps if is_known else None)
+        bits = None  # predictions of masked tokens are no code for the text
+        if config.objective == "next-token":
+            bits = bits_per_byte(self.training_data, loss)
         return {
             "step": self.done,
             "tokens": self.done * config.tokens_per_step,
             "loss": loss,
-            "bits_per_byte": bits_per_byte(self.training_data, loss),
+            "bits_per_byte": bits,
             "gradient_norm": norm,
             "learning_rate": rate,
             **expert_loads(shares),
