@@ -76,7 +76,7 @@ def short_runs(evidence: Evidence) -> str:
         )
         text += (
             f" With all tokens, five seeds and the validation books, gaps to `{BASELINE}` are "
-            f"others: {gaps}."
+            f"different: {gaps}."
         )
     return text
 
