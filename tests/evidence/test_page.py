@@ -71,6 +71,10 @@ def test_what_the_page_says_by_hand_is_in_the_evidence(
     for lines in rows:
         assert abs(table.score(lines, names) - table.score(lines, names, "official")) < 0.1
 
+
+def test_the_machines_are_those_of_the_page(evidence: ModuleType) -> None:
+    page = " ".join((ROOT / "docs/evidence.md").read_text(encoding="utf-8").split())
+    read = evidence.read()
     assert "all runs of `none` and `learned` were computed on a GPU, all others on CPUs" in page
     runs = [line for lines in read.runs.values() for line in lines.values()]
     fast = [line for line in runs if line["machine"]["device"] == "cuda"]

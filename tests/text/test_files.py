@@ -75,7 +75,10 @@ def test_folder_is_read_in_sorted_order_with_a_note(write: Write, tmp_path: Path
     corpus = load_corpus(str(tmp_path))
     assert [d.text for d in corpus.documents] == ["one", "two", "three"]
     assert corpus.documents[1].source == str(tmp_path / "b/two.md")
-    assert corpus.notes == (f"1 of 5 files in {tmp_path} has another suffix and was skipped",)
+    assert corpus.notes == (
+        f"1 of 5 files in {tmp_path} has another suffix and was skipped",
+        f"left out, because it has no text: {tmp_path / 'c/empty.txt'}",
+    )
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -298,7 +298,8 @@ def _show(facts: dict[str, Any], tokenizer: Tokenizer) -> None:
 
 def _show_sample(console: Console, sample: dict[str, str], tokenizer: Tokenizer) -> None:
     console.print(f"\n{sample['source']} begins:", style="bold", markup=False)
-    console.print(Text(escaped(sample["text"].rstrip()) + " ..."))
+    more = " ..." if len(sample["text"]) == SAMPLE_CHARACTERS else ""
+    console.print(Text(escaped(sample["text"].rstrip()) + more))
     console.print("\nas tokens:", style="bold")
     tokens = Text()
     for number, token in enumerate(tokenizer.encode(sample["text"])[:SAMPLE_TOKENS]):

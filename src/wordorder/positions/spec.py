@@ -140,9 +140,9 @@ def find(name: str, catalogue: Mapping[str, type[Position]], where: str = "") ->
 
 def _classes_in(module: str) -> str:
     """Return which embeddings a module has; or which file it is, if a file here has its name."""
-    found, here = sys.modules[module], os.path.abspath(f"{module}.py")
-    read = os.path.abspath(getattr(found, "__file__", None) or here)
-    if os.path.isfile(here) and not os.path.samefile(here, read):
+    found, here = sys.modules[module], os.path.realpath(f"{module}.py")
+    read = os.path.realpath(getattr(found, "__file__", None) or here)
+    if os.path.isfile(here) and here != read:
         return f", and was read from {read}, not from the file here: give that another name"
     names = [
         name

@@ -212,14 +212,21 @@ def _documents_of_folder(
         verb = "is not a file and was" if len(others) == 1 else "are not files and were"
         notes.append(f"{named} {verb} skipped: a link without its target, a pipe or a device")
     without: list[str] = []
-    empty = True
+    blank: list[str] = []
     for path in known:
         if _format(path) in OF_A_COLUMN and not _has_column(path, field, streamed):
             without.append(path.name)
             continue
+        is_blank_file = True
         for document in _documents_of_file(path, field, notes, streamed):
-            empty = False
+            is_blank_file = False
             yield document
+        if is_blank_file:
+            blank.append(printable(path))
+    empty = len(blank) + len(without) == len(known)
+    if blank and not empty:
+        verb = "it has" if len(blank) == 1 else "they have"
+        notes.append(f"left out, because {verb} no text: {first_of(blank, 1)}")
     if without:
         notes.append(
             f"skipped {len(without)} of {total} files in {source} without a readable column "

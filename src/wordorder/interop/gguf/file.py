@@ -120,7 +120,9 @@ def _add_tensor(writer: Any, name: str, value: Tensor, dtype: str) -> None:
     kind = dtype if is_matrix else "f32"
     if kind == "q8_0" and value.shape[1] % BLOCK:
         kind = "f16"
-    value = value.detach() if kind == "q8_0" else rounded(name, value.detach(), kind)
+    value = value.detach()
+    if kind in ("f16", "bf16"):
+        value = rounded(name, value, kind)
     quantization = getattr(gguf.GGMLQuantizationType, kind.upper())
     data = gguf.quants.quantize(value.float().contiguous().numpy(), quantization)
     writer.add_tensor(name, data, raw_dtype=quantization)
