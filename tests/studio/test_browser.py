@@ -122,6 +122,9 @@ def test_order(open_page: Open) -> None:
     page.reload()  # the state is in the URL
     playwright.expect(page.locator(".card")).to_have_count(9)
     assert page.locator("b", has_text="bite").count() == 0  # text, not HTML
+    page.get_by_label("The same words in another order").fill("men bite cats")
+    playwright.expect(none.locator(".badge")).to_have_text("different tokens")
+    playwright.expect(page.locator(".card .badge.yes")).to_have_count(0)
 
 
 def test_inside(open_page: Open) -> None:

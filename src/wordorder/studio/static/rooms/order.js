@@ -118,8 +118,8 @@ function makeCard(model, studio, results, signal) {
       facts.replaceChildren();
     },
     show(answer) {
-      const seen = answer.sees_from !== null;
-      badge.textContent = seen ? `sees order from layer ${answer.sees_from}` : "sees no order";
+      const seen = answer.same_tokens && answer.sees_from !== null;
+      badge.textContent = !answer.same_tokens ? "different tokens" : seen ? `sees order from layer ${answer.sees_from}` : "sees no order";
       badge.classList.toggle("yes", seen);
       verdict.textContent = answer.verdict.replaceAll(answer.after, visible(answer.after));
       trouble.replaceChildren(...(answer.note ? [h("p", { class: "soft small" }, answer.note)] : []));
@@ -131,7 +131,7 @@ function makeCard(model, studio, results, signal) {
 
 function rows(answer) {
   const until = answer.set_until;
-  const set = !answer.same_tokens ? "no: other tokens"
+  const set = !answer.same_tokens ? "no: different tokens"
     : until === null ? "no, not even at the input"
     : until === answer.layers ? "yes, after every layer" : until === 0 ? "at the input only" : `until layer ${until}`;
   const all = [["Same set of word vectors", set], ["Predictions overlap", percent(answer.overlap)]];
