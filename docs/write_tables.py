@@ -203,6 +203,55 @@ def dropout() -> str:
     return table([*head, *(f"dropout {share:g}" for share in shares)], cells)
 
 
+def character_recipe() -> str:
+    """Return the runs on characters of Shakespeare, highest loss first."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for run in lines("character-recipe.jsonl"):
+        options = tuple(
+            f"{name.replace('_', ' ')} {run[name]:g}"
+            for name, usual in (
+                *(("batch_size", 8), ("dropout", 0), ("weight_decay", 0), ("decay", 0.4)),
+                ("momentum", 0.95),
+            )
+            if run.get(name, usual) != usual
+        )
+        if not run.get("tied_embeddings", True):
+            options += ("an output layer of its own", "a norm on the embeddings")
+        key = (run["width"], run["heads"], run["tokens"], run["dtype"], run["threads"], options)
+        groups.setdefault(key, []).append(run)
+    rows = []
+    for key, runs in sorted(groups.items(), key=lambda item: -loss_of(item[1])):
+        width, heads, tokens, dtype, threads, options = key
+        seen = [run["training_loss"] for run in runs if run["training_loss"] is not None]
+        seconds = f"{sum(run['seconds'] for run in runs) / len(runs):.0f}" if threads == 2 else ""
+        rows.append(
+            [
+                f"width {width}, {heads} heads",
+                f"{tokens / 1e6:.1f} M",
+                dtype,
+                ", ".join(options),
+                with_runs(runs),
+                f"{sum(seen) / len(seen):.3f}" if seen else "",
+                seconds,
+            ]
+        )
+    head = ["layers", "tokens read", "dtype", "other settings", "loss", "training loss"]
+    return table([*head, "seconds of two threads"], rows)
+
+
+def loss_of(runs: list[dict[str, Any]]) -> float:
+    return float(sum(run["loss"] for run in runs) / len(runs))
+
+
+def with_runs(runs: list[dict[str, Any]]) -> str:
+    """Return the mean loss, with its interval if there are three seeds."""
+    mean, seeds = f"{loss_of(runs):.4f}", len({run["seed"] for run in runs})
+    if seeds > 2:
+        found = interval([run["loss"] for run in runs])
+        return f"{mean} ({found.low:.4f} to {found.high:.4f}, {seeds} seeds)"
+    return f"{mean} ({len(runs)} runs)" if len(runs) > 1 else mean
+
+
 def quickstart() -> str:
     runs = json.loads((EVIDENCE / "quickstart.json").read_text(encoding="utf-8"))["runs"]
     rows = [
@@ -392,6 +441,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "longer-or-larger": longer_or_larger,
     "sizes-and-dropout": sizes_and_dropout,
     "dropout": dropout,
+    "character-recipe": character_recipe,
     "quickstart": quickstart,
     "busy-loop": busy_loop,
     "compare-example": compare_example,

@@ -202,6 +202,10 @@ def test_usual_names_of_other_tools_are_known(
         ("export r --to ollama", "--to is ollama: it must be hf, gguf or onnx; did you mean gguf?"),
         ("export r --to hf --dtype fp16", "; did you mean f16?"),
         ("train tests", "unexpected argument 'tests': did you mean --data tests?"),
+        (
+            "train --data docs --steps 5 tests",
+            "unexpected argument 'tests': wordorder train --help lists",
+        ),
         ("train gone.txt", "unexpected argument 'gone.txt': wordorder train --help lists"),
     ],
 )

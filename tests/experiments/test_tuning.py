@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from wordorder.experiments import paired_run, tuning
+from wordorder.experiments import paired_run, tables, tuning
 from wordorder.experiments.grid import Cell
 from wordorder.experiments.jobs import Outcome
 from wordorder.experiments.runner import Progress
@@ -160,4 +160,6 @@ def test_nothing_learns_where_every_run_fails(tmp_path: Path, monkeypatch: Any) 
 
     monkeypatch.setattr(tuning, "run_cells", run_cells)
     found = tuning.tune(tmp_path, record("none"), Progress())
-    assert found["chosen"] == {"none": 1.0} and found["losses"] == {}
+    assert found["chosen"] == {"none": 1.0}
+    assert found["losses"] == {"none": {"0.5": [], "1": [], "2": []}}
+    assert tables.rates(found).rows == [["none", "failed", "failed", "failed"]]

@@ -168,9 +168,10 @@ def test_a_module_without_a_class_is_told_how_to_name_one(
     module = write().removesuffix(".Mine")
     assert main(["positions", module]) == 2
     assert f"name a class in {module}.py, as {module}.Class" in capsys.readouterr().err
-    for typed in (f"{module}.py", f"{module}.py:Mine", f"./{module}.Mine"):
+    for typed in (f"{module}.py", f"{module}.py:Mine", f"./{module}.Mine", f"../{module}.Mine"):
         assert main(["positions", typed]) == 2
-        assert "write module.Class without a path, such as" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "write module.Class without a path, such as" in said and "..MyEmb" not in said
     assert main(["positions", f"{module}.mine"]) == 2
     assert f"the module {module} has no class mine: it has Mine" in capsys.readouterr().err
 

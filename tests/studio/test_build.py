@@ -324,6 +324,8 @@ def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
     for text in ("one text", "another text"):
         path.write_text(text)
         assert opened._shared_corpus((str(path),)).documents[0].text == text
+        whole = opened._shared_corpus((str(tmp_path),), validation=(str(path),))
+        assert whole.documents[0].text == text
 
 
 def test_orders_are_command_lines(monkeypatch: pytest.MonkeyPatch) -> None:

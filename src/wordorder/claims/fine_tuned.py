@@ -194,7 +194,8 @@ def _tuned(plan: ClaimPlan, results: Results) -> Measurements:
     for name in every[0] if every else ():
         factors = [f for f in every[0][name] if all(f in part[name] for part in every)]
         at = {f: sum(part[name][f] for part in every) / len(every) for f in factors}
-        notes.append(f"{name}: " + ", ".join(f"{mean:.3f} at {f}L" for f, mean in at.items()))
+        if at:
+            notes.append(f"{name}: " + ", ".join(f"{mean:.3f} at {f}L" for f, mean in at.items()))
     return Measurements(
         {
             "PI minus YaRN at 2L": difference("PI", "YaRN", inside),

@@ -270,7 +270,8 @@ def _unknown(word: str, options: type, command: str, arguments: Sequence[str]) -
         )
     if not option.startswith("-"):
         hint = f"{command} --help lists the options"
-        if "--data" in flags and os.path.exists(word):
+        is_run = os.path.exists(os.path.join(word, "config.json"))
+        if "--data" in flags and "--data" not in arguments and os.path.exists(word) and not is_run:
             hint = f"did you mean --data {shlex.quote(word)}?"
         return BadInput(
             f"unexpected argument {word!r}: {hint}",

@@ -9,6 +9,7 @@ from typing import Any
 from wordorder.experiments.power import detectable
 from wordorder.experiments.results import AtLength, Result, Summary, mean_of
 from wordorder.experiments.significance import Change
+from wordorder.experiments.tuning import ended
 from wordorder.experiments.wording import p_value, times, with_interval, with_reach
 from wordorder.numerals import counted, signed
 from wordorder.table import Table
@@ -249,7 +250,7 @@ def rates(tuning: Mapping[str, Any]) -> Table:
         cells = []
         for factor in factors:
             losses = each.get(factor)
-            if losses is not None and len(losses) < len(tuning["seeds"]):
+            if losses is not None and not ended(losses):
                 cells.append("failed")
                 continue
             mean = mean_of(losses or ())

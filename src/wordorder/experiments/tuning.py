@@ -12,6 +12,7 @@ Not here: other settings than the two learning rates; rates that differ between 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,9 @@ def tune(
 
         outcomes = run_cells(record, cells, CHOOSING, show, cluster=cluster)
         for cell, outcome in zip(cells, outcomes, strict=True):
+            of_factor = losses.setdefault(cell.position, {}).setdefault(cell.rate, [])
             if outcome.error is None:
-                of_position = losses.setdefault(cell.position, {})
-                of_position.setdefault(cell.rate, []).append(outcome.result["validation_loss"])
+                of_factor.append(outcome.result["validation_loss"])
                 texts.add(outcome.result["text"])
         tried = {p: tried[p] | set(next_factors[p]) for p in new}
         next_factors = {p: further(losses.get(p, {}), tried[p]) for p in new}
@@ -83,7 +84,7 @@ def tune(
 
 def best(losses: Losses) -> float:
     """Return the factor with the lowest mean loss, of those that ended with every seed; else 1."""
-    whole = {f: math.fsum(tried) for f, tried in losses.items() if _ended(tried)}
+    whole = {f: math.fsum(tried) for f, tried in losses.items() if ended(tried)}
     return min(whole, key=whole.__getitem__) if whole else 1.0
 
 
@@ -93,7 +94,7 @@ def further(losses: Losses, tried: set[float]) -> tuple[float, ...]:
     Args:
         tried: every factor that was tried, also those whose runs failed.
     """
-    if not any(_ended(each) for each in losses.values()):
+    if not any(ended(each) for each in losses.values()):
         return ()
     chosen = best(losses)
     if chosen == min(tried) and chosen > LEAST:
@@ -103,7 +104,8 @@ def further(losses: Losses, tried: set[float]) -> tuple[float, ...]:
     return ()
 
 
-def _ended(of_seeds: list[float]) -> bool:
+def ended(of_seeds: Sequence[float]) -> bool:
+    """Return whether a factor has a finite loss with every seed."""
     return len(of_seeds) == len(SEEDS) and all(math.isfinite(loss) for loss in of_seeds)
 
 

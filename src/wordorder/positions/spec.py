@@ -109,7 +109,7 @@ def find(name: str, catalogue: Mapping[str, type[Position]], where: str = "") ->
     if not module or class_name in ("", "py"):  # ./mine.Mine is cut at its slash
         raise PositionError(
             f"{name!r}{where} is no class: write module.Class without a path, such as "
-            f"{module or 'mine'}.MyEmbedding, and run in the folder of the file",
+            f"{module.strip('.') or 'mine'}.MyEmbedding, and run in the folder of the file",
             code="positions.file-for-class",
         )
     here = os.getcwd()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -21,25 +22,25 @@ from wordorder.training.run_text import text_of
 Measured = TypeVar("Measured")
 
 
-def _shared_corpus(data: tuple[str, ...], **options: str) -> Corpus:
+def _shared_corpus(data: tuple[str, ...], **options: Any) -> Corpus:
     """Return a text, read once for all runs trained on it, and again if a file has changed."""
-    return _corpus(data, tuple(map(_written, data)), **options)
+    held_out = (options.get(part, ()) for part in ("validation", "development"))
+    return _corpus(data, tuple(map(_written, chain(data, *held_out))), **options)
 
 
 @lru_cache(maxsize=2)
-def _corpus(
-    data: tuple[str, ...], written: tuple[tuple[int, int] | None, ...], **options: str
-) -> Corpus:
+def _corpus(data: tuple[str, ...], written: tuple[object, ...], **options: Any) -> Corpus:
     return load_corpus(data, **options)
 
 
-def _written(name: str) -> tuple[int, int] | None:
-    """Return when a file was written and its size; None for what is no file."""
+def _written(name: str) -> tuple[tuple[int, int], ...]:
+    """Return when a file, or each in a folder, was written, and its size; () for other names."""
     try:
-        found = Path(name).stat()
+        path = Path(name)
+        found = [each.stat() for each in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     except (OSError, ValueError):
-        return None
-    return found.st_mtime_ns, found.st_size
+        return ()
+    return tuple((each.st_mtime_ns, each.st_size) for each in found)
 
 
 class OpenRuns:

@@ -122,7 +122,7 @@ def _check_order(roles: list[str], where: str) -> None:
     if "assistant" not in roles:
         raise BadInput(
             f"{where} has no assistant turn, so there is nothing to learn: add one, or remove the "
-            "line",
+            "conversation",
             code="text.chat-no-answer",
         )
     spoken = roles[1:] if roles[0] == "system" else roles

@@ -17,11 +17,15 @@ FAR_ABOVE, RISEN = 0.2, 0.01
 Records = list[dict[str, Any]]
 
 
-def of_finished(folder: Path) -> list[str]:
-    """Return what to do with a run that is resumed although it is finished; empty if it is not."""
-    if not any("final" in record for record in read(folder / "metrics.jsonl")):
+def of_finished(folder: Path, done: int) -> list[str]:
+    """Return what to do with a run that is resumed although it is finished; empty if it is not.
+
+    Args:
+        done: the steps of its checkpoint; damaged lines after them are for `Metrics.cut`.
+    """
+    if not any("final" in record for record in read(folder / "metrics.jsonl", needed=done)):
         return []
-    command = f"wordorder train --init {shlex.quote(str(folder))}"
+    command = f"wordorder train --init {shlex.quote(str(folder))} --data TEXT"
     return [f"this run is finished; to train further, start a new one from its weights: {command}"]
 
 

@@ -268,7 +268,7 @@ def resume_in_held_folder(
         prepared = Preparation(config, model, compute, forward, plan)
         training = _training(prepared, training_data, ranks)
         training.load(checkpoint)
-        for note in final_notes.of_finished(folder):
+        for note in final_notes.of_finished(folder, training.done):
             show.say(note)
         metrics.Metrics(folder).cut(training.done, training.best and training.best.validated)
         known = checkpoint.extra.get("decisions")

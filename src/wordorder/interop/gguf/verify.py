@@ -31,7 +31,7 @@ from .llama_cpp import LlamaCpp
 CACHED_STEPS = 3  # tokens read one at a time through the cache
 ANGLE_SHARE = 3e-7  # for each token
 GELU_SHARE = 5e-3
-DTYPE_SHARES = {"f32": 0.0, "f16": 2e-2, "bf16": 0.3, "q8_0": 0.5}
+DTYPE_SHARES = {"f32": 0.0, "f16": 2e-2, "bf16": 0.12, "q8_0": 0.5}
 
 
 @torch.no_grad()

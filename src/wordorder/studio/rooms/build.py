@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import threading
@@ -124,9 +123,8 @@ def demo(workshop: TheWorkshop) -> JobEntry:
 
     It has a number in its name if another run has that name.
     """
-    own = re.compile(rf"{DEMO.name}(-\d+)?")
     for job in workshop.jobs():
-        if own.fullmatch(job.name) and job.kind == "train":
+        if job.arguments == tuple(DEMO.arguments(BUILT_IN, str(workshop.folder / job.name))):
             if job.state in ("running", "finished"):
                 return JobEntry.of(job)
             if job.state == "stopped":

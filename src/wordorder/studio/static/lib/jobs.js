@@ -115,7 +115,7 @@ const LOST = "The studio does not answer; the run goes on. As soon as `wordorder
 
 /**
  * Call `show` with every event of an address until its state is not "running"; a lost connection is opened again.
- * `lost` is called with why there is none, or "".
+ * `lost` is called with why there is none, or "", and with true if it is not tried again.
  */
 export function follow(address, { show, lost, signal }) {
   let source, timer;
@@ -134,7 +134,7 @@ export function follow(address, { show, lost, signal }) {
       close();
       const refused = await refusal(address); // or knows this job no longer
       if (signal.aborted) return;
-      lost(refused ?? LOST);
+      lost(refused ?? LOST, Boolean(refused));
       if (!refused) timer = setTimeout(open, AGAIN);
     };
   };

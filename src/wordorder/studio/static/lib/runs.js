@@ -18,11 +18,17 @@ export function needsRun(what) {
     trouble.replaceChildren();
     try {
       const { name } = await post("/api/build/demo", {}, leaving.signal);
-      follow(`/api/build/watch?${new URLSearchParams({ name })}`, { show, lost: (why) => { if (why) words.textContent = why; }, signal: leaving.signal });
+      follow(`/api/build/watch?${new URLSearchParams({ name })}`, { show, lost, signal: leaving.signal });
     } catch (error) {
       train.disabled = false;
       trouble.replaceChildren(problem(error.message));
     }
+  }
+  function lost(why, forGood) {
+    if (!forGood) { words.textContent = why || words.textContent; return; }
+    train.disabled = false;
+    bar.hidden = true;
+    trouble.replaceChildren(problem(why));
   }
   function show({ state, share, step, note, losses }) {
     if (!element.isConnected) { leaving.abort(); return; } // another room is open

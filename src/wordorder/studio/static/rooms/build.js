@@ -19,7 +19,7 @@ export async function render({ place, studio, state, signal, reopen }) {
   const { jobs, folder } = await get("/api/build/jobs", signal);
   const runs = jobs.filter(({ kind }) => kind === "train");
   const chosen = runs.find(({ name }) => name === state.get("job"));
-  const open = (job) => { state.set({ job }, { push: true }); reopen(); };
+  const open = (job) => { state.set({ job, name: "" }, { push: true }); reopen(); }; // the name is taken now
   const list = jobList({ jobs: runs, chosen: chosen?.name ?? "", fresh: "New model", open });
   place.append(list.element);
   if (state.get("job") && !chosen) place.append(problem(`No run ${state.get("job")} was started in ${folder}: choose one above, or start a new one.`));
