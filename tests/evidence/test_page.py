@@ -38,6 +38,9 @@ def test_what_the_page_says_by_hand_is_in_the_evidence(
     assert "its interval against `rotary` still includes zero" in page
     gap, _ = evidence.against_rotary(read)["kerple"]
     assert gap.low < 0 < gap.high
+    assert "is below `rotary` by an interval that leaves out zero, but longer texts raise" in page
+    change = evidence.change_of_context(read.runs["t5"], 256, 2048)
+    assert evidence.against_rotary(read)["t5"][0].high < 0 and change is not None and change.low > 0
     assert "`fire` has no runs of this length yet" in page and not read.runs.get("fire")
 
     assert "no model is clearly better than the n-gram model" in page
