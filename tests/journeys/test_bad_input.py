@@ -50,7 +50,8 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     [
         (["--data", "nothere.txt"], "nothere.txt"),
         (["--position", "rotery"], "did you mean rotary?"),
-        (["--position", "rotary:bass=1"], "its options are: base (0.0), fraction (1.0)"),
+        (["--position", "rotary:bass=1"], "rotary has no option 'bass': did you mean base?"),
+        (["--position", "rotary:xyz=1"], "its options are: base (0), fraction (1)"),
         (["--heads", "5"], "the width 32 is not a multiple of 5 heads"),
         (["--tokens", "3", "--time", "3m"], "give one"),
         (["--time", "soon"], "a duration such as 90s, 3m, 1.5h, 1h30m or 90"),

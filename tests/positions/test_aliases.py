@@ -66,7 +66,7 @@ def test_sums_and_patterns_hold_aliases_too(typed: str, spec: str | None) -> Non
 
 def test_options_of_an_alias_are_its_own() -> None:
     assert str(parse("learned+rope:base=500000")) == "learned+rotary:base=500000"
-    with pytest.raises(PositionError, match=r"rope .* 'bas'.*: base") as caught:
+    with pytest.raises(PositionError, match=r"rope .* 'bas': did you mean base") as caught:
         parse("rope:bas=3")
     assert caught.value.code == "positions.unknown-option"
 

@@ -58,7 +58,7 @@ def test_says_what_is_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert lines[2] == "documents 4 3 3 3"
     assert "validation: the last 10% of each of 3 documents" in lines
     assert "development: the 4% before that" in lines
-    assert "note: 1 of 4 documents repeat the text of another and were dropped" in lines
+    assert "note: 1 of 4 documents repeats the text of another and was dropped" in lines
     digest = load_corpus(str(tmp_path)).content_hash
     assert any(line.startswith(f"content hash {digest}") for line in lines)
 
@@ -105,7 +105,7 @@ def test_tables(notes: Path, tmp_path: Path) -> None:
     lines = {" ".join(line.split()[:2]) for line in run.stdout.splitlines()}
     assert "documents 40" in lines
     assert re.search(r"\d\.\d\d bytes per token with bpe of \d+ tokens", run.stdout)
-    assert "is [bold]short[/bold]. ..." in run.stdout  # text is not markup
+    assert "is [bold]short[/bold].\n" in run.stdout  # text is not markup
     assert "have another suffix and were skipped" in " ".join(run.stdout.split())
 
 
