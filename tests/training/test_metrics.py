@@ -10,6 +10,7 @@ import pytest
 
 from wordorder.errors import BadInput
 from wordorder.training import metrics
+from wordorder.training.final_notes import of_finished
 from wordorder.training.metrics import HELD_BACK, Metrics, read
 
 
@@ -61,6 +62,7 @@ def test_damage_after_the_checkpoint_is_cut_off(tmp_path: Path) -> None:
     path.write_text(f'{WHOLE}{{"step": 4, "lo{{"step": 4, "loss": 1.0}}\n{WHOLE}')
     with pytest.raises(BadInput, match=r"line 4 of .* is damaged"):
         read(path)
+    assert of_finished(tmp_path, 3) == []  # asked before the cut
     Metrics(tmp_path).cut(3)
     assert steps(path)[:3] == [1, 2, 3]
     with pytest.raises(BadInput, match=r"line 4 of .* is damaged"):
