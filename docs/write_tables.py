@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import ten_million_evidence
@@ -203,16 +204,17 @@ def dropout() -> str:
     return table([*head, *(f"dropout {share:g}" for share in shares)], cells)
 
 
+# Settings of the runs on characters, where a record has no other.
+USUAL = {"batch_size": 8, "dropout": 0, "weight_decay": 0, "decay": 0.4, "momentum": 0.95}
+
+
 def character_recipe() -> str:
     """Return the runs on characters of Shakespeare, highest loss first."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for run in lines("character-recipe.jsonl"):
         options = tuple(
             f"{name.replace('_', ' ')} {run[name]:g}"
-            for name, usual in (
-                *(("batch_size", 8), ("dropout", 0), ("weight_decay", 0), ("decay", 0.4)),
-                ("momentum", 0.95),
-            )
+            for name, usual in USUAL.items()
             if run.get(name, usual) != usual
         )
         if not run.get("tied_embeddings", True):
@@ -223,7 +225,7 @@ def character_recipe() -> str:
     for key, runs in sorted(groups.items(), key=lambda item: -loss_of(item[1])):
         width, heads, tokens, dtype, threads, options = key
         seen = [run["training_loss"] for run in runs if run["training_loss"] is not None]
-        seconds = f"{sum(run['seconds'] for run in runs) / len(runs):.0f}" if threads == 2 else ""
+        seconds = f"{fmean(run['seconds'] for run in runs):.0f}" if threads == 2 else ""
         rows.append(
             [
                 f"width {width}, {heads} heads",
@@ -231,7 +233,7 @@ def character_recipe() -> str:
                 dtype,
                 ", ".join(options),
                 with_runs(runs),
-                f"{sum(seen) / len(seen):.3f}" if seen else "",
+                f"{fmean(seen):.3f}" if seen else "",
                 seconds,
             ]
         )
@@ -240,7 +242,7 @@ def character_recipe() -> str:
 
 
 def loss_of(runs: list[dict[str, Any]]) -> float:
-    return float(sum(run["loss"] for run in runs) / len(runs))
+    return fmean(run["loss"] for run in runs)
 
 
 def with_runs(runs: list[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from wordorder.claims import fine_tuned
+from wordorder.claims import fine_tuned, text_models
 from wordorder.claims.catalogue import CLAIMS
 from wordorder.claims.claim import (
     DIRECTION,
@@ -229,4 +229,4 @@ def test_both_are_trained_to_the_end(tmp_path: Path) -> None:
     work = dropped(plan, 0)
     job = {**work.job, "folder": str(tmp_path / "dropped"), "machine": MACHINE}
     both = train_dropped(job, nothing)
-    assert all(fine_tuned.loss_at(both[name], 2) > 0 for name in ("dropped", "kept"))
+    assert all(text_models.loss_at(both[name], 2) > 0 for name in ("dropped", "kept"))

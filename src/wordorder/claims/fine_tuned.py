@@ -26,6 +26,7 @@ from wordorder.claims.text_models import (
     gained,
     gains,
     loss,
+    loss_at,
     per_seed,
     text_model,
     text_models,
@@ -186,8 +187,8 @@ def _tuned(plan: ClaimPlan, results: Results) -> Measurements:
     losses = {seed: part["losses"] for seed, part in parts.items()}
     inside, past = str(INSIDE), str(PAST)
 
-    def difference(one: str, other: str, factor: str) -> dict[int, float]:
-        both = {s: (part[one].get(factor), part[other].get(factor)) for s, part in losses.items()}
+    def difference(*pair: tuple[str, str]) -> dict[int, float]:
+        both = {s: [part[name].get(factor) for name, factor in pair] for s, part in losses.items()}
         return {s: a - b for s, (a, b) in both.items() if None not in (a, b)}
 
     every, notes = list(losses.values()), []
@@ -198,14 +199,10 @@ def _tuned(plan: ClaimPlan, results: Results) -> Measurements:
             notes.append(f"{name}: " + ", ".join(f"{mean:.3f} at {f}L" for f, mean in at.items()))
     return Measurements(
         {
-            "PI minus YaRN at 2L": difference("PI", "YaRN", inside),
-            "PI minus YaRN at 4L": difference("PI", "YaRN", past),
-            "PI minus NTK at 4L": difference("PI", "NTK", past),
-            "PI at 2L minus at L": {
-                s: p["PI"][inside] - p["PI"]["1"]
-                for s, p in losses.items()
-                if {inside, "1"} <= set(p["PI"])
-            },
+            "PI minus YaRN at 2L": difference(("PI", inside), ("YaRN", inside)),
+            "PI minus YaRN at 4L": difference(("PI", past), ("YaRN", past)),
+            "PI minus NTK at 4L": difference(("PI", past), ("NTK", past)),
+            "PI at 2L minus at L": difference(("PI", inside), ("PI", "1")),
             gained("rotary"): Gains({s: Interval(**p["last-doubling"]) for s, p in parts.items()}),
         },
         (*notes, ramp(INSIDE)) if every else (),
@@ -243,15 +240,6 @@ def _dropped(plan: ClaimPlan, results: Results) -> Measurements:
             *curves(plan, results, "rotary", "none"),
         ),
     )
-
-
-def loss_at(results: Mapping[str, Any], factor: int) -> float | None:
-    """Return a model's loss of the same targets with a context of `factor` trained lengths.
-
-    None if it has no finite loss there.
-    """
-    at = {part["factor"]: part.get("loss") for part in results["same_targets"]["lengths"]}
-    return at[factor]
 
 
 CLAIMS = (

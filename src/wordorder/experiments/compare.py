@@ -39,7 +39,7 @@ from wordorder.experiments.continuation import (
     check_timed,
     without_changed,
 )
-from wordorder.experiments.folder import beginning, goes_on
+from wordorder.experiments.folder import beginning, figure_files, goes_on
 from wordorder.experiments.runner import Progress
 from wordorder.experiments.tuning import tune
 from wordorder.folders import FolderKind
@@ -71,7 +71,7 @@ COMPARISON = FolderKind(
         "results.jsonl",
         "table.csv",
         "report.html",
-        *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")),
+        *figure_files(FIGURES),
     ),
     inside={"runs/*": RUN, "tuning/*": RUN},
 )

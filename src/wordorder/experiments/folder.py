@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from wordorder.atomic import cannot_write, write_text
 from wordorder.folders import FolderKind, check_free, is_of_kind, replacing_contents
+
+FIGURE_KINDS = ("png", "svg")
+
+
+def figure_files(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the files of figures, relative to the folder of an experiment."""
+    return tuple(f"figures/{name}.{kind}" for name in names for kind in FIGURE_KINDS)
 
 
 def goes_on(folder: Path, kind: FolderKind, *, overwrite: bool = False) -> bool:

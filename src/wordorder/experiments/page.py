@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 from wordorder import drawing
 from wordorder.atomic import write_text
 from wordorder.errors import BadInput
+from wordorder.experiments.folder import FIGURE_KINDS, figure_files
 from wordorder.panels import Panel
 from wordorder.table import Table
 
@@ -30,7 +31,6 @@ except ImportError:
 if TYPE_CHECKING:
     from jinja2 import Template
 
-KINDS = ("png", "svg")  # of figure files
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
@@ -127,10 +127,9 @@ def write_files(
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
     for group in groups:
-        drawing.save_panels(figures / group[0].name, [group], kinds=KINDS)
-    for name in set(names) - {group[0].name for group in groups}:
-        for kind in KINDS:
-            (figures / f"{name}.{kind}").unlink(missing_ok=True)
+        drawing.save_panels(figures / group[0].name, [group], kinds=FIGURE_KINDS)
+    for file in figure_files(set(names) - {group[0].name for group in groups}):
+        (folder / file).unlink(missing_ok=True)
     write_text(folder / "report.html", html)
 
 

@@ -25,7 +25,7 @@ from wordorder.atomic import write_text
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.algorithms import find
 from wordorder.experiments.cluster import ClusterLauncher
-from wordorder.experiments.folder import beginning, goes_on, write_record
+from wordorder.experiments.folder import beginning, figure_files, goes_on, write_record
 from wordorder.experiments.jobs import (
     Job,
     Outcome,
@@ -73,7 +73,7 @@ GRID = FolderKind(
         "results.jsonl",
         "table.csv",
         "report.html",
-        *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")),
+        *figure_files(FIGURES),
         "runs/*/*-seed*.json",
     ),
     proofs={

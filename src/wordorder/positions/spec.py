@@ -144,12 +144,17 @@ def _classes_in(module: str) -> str:
     read = os.path.realpath(getattr(found, "__file__", None) or here)
     if os.path.isfile(here) and here != read:
         return f", and was read from {read}, not from the file here: give that another name"
-    names = [
-        name
-        for name, kind in vars(found).items()
+    names = [kind.__qualname__ for kind in _defined(vars(found), module)]
+    return f": it has {', '.join(names)}" if names else ""
+
+
+def _defined(values: Mapping[str, Any], module: str | None) -> list[type[Position]]:
+    """Return the embeddings that a module defines itself, from its global values."""
+    return [
+        kind
+        for kind in values.values()
         if isinstance(kind, type) and issubclass(kind, Position) and kind.__module__ == module
     ]
-    return f": it has {', '.join(names)}" if names else ""
 
 
 def as_line(error: BaseException) -> str:
@@ -181,11 +186,7 @@ def _user_class(error: BaseException) -> str | None:
         instance, module = frame.f_locals.get("self"), frame.f_globals.get("__name__")
         if isinstance(instance, Position):
             return f"{type(instance).__module__}.{type(instance).__qualname__}"
-        defined = [
-            kind
-            for kind in frame.f_globals.values()
-            if isinstance(kind, type) and issubclass(kind, Position) and kind.__module__ == module
-        ]
+        defined = _defined(frame.f_globals, module)
         if len(defined) == 1:
             return f"{module}.{defined[0].__qualname__}"
     return None

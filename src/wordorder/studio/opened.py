@@ -79,18 +79,22 @@ class OpenRuns:
                 code="studio.own-code",
             ) from None
         own = run.folder.resolve()
-        if any(each.folder.resolve() == own for _, each in self):
+        if self.name_of(own) is not None:
             raise BadInput(f"{folder} is given twice: leave one out", code="studio.run-given-twice")
         names = ("/".join(own.parts[-length:]) for length in range(1, len(own.parts) + 1))
         name = next(name for name in names if name not in self._runs)
         self._runs[name] = run
         return name
 
+    def name_of(self, folder: Path) -> str | None:
+        """Return the name of the run in a folder; None if it is not open."""
+        own = folder.resolve()
+        return next((name for name, run in self if run.folder.resolve() == own), None)
+
     def update(self, folder: Path) -> None:
         """Open a run, or open it again because its weights have changed."""
-        own = folder.resolve()
         with self._changing:  # several pages look for changes at once
-            name = next((name for name, run in self if run.folder.resolve() == own), None)
+            name = self.name_of(folder)
             if name is None:
                 self.add(folder)
                 return

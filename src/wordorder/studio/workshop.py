@@ -206,8 +206,7 @@ class Workshop:
 
     def opened(self, job: StartedJob) -> str:
         """Return the name of a job's run among the open ones; "" if it is not open."""
-        own = job.folder.resolve()
-        return next((name for name, run in self.runs if run.folder.resolve() == own), "")
+        return self.runs.name_of(job.folder) or ""
 
     def _open(self, folder: Path) -> None:
         try:

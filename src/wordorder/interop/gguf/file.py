@@ -16,7 +16,13 @@ from wordorder.text.user_text import printable
 from . import architectures, tokenizer
 from .card import SAMPLING
 
-DTYPES = ("f32", "f16", "bf16", "q8_0")
+FILE_TYPES = {
+    "f32": "ALL_F32",
+    "f16": "MOSTLY_F16",
+    "bf16": "MOSTLY_BF16",
+    "q8_0": "MOSTLY_Q8_0",
+}
+DTYPES = tuple(FILE_TYPES)
 NO_CHAT: Mapping[str, Any] = {}
 BLOCK = 32  # numbers that q8_0 stores with one scale
 
@@ -92,14 +98,6 @@ def _add_tokenizer(
         _add(writer, f"tokenizer.ggml.{key}", value)
     if not tokenizer.is_read_back(own_tokenizer):
         _add(writer, tokenizer.WHOLE, own_tokenizer.backend.to_str())
-
-
-FILE_TYPES = {
-    "f32": "ALL_F32",
-    "f16": "MOSTLY_F16",
-    "bf16": "MOSTLY_BF16",
-    "q8_0": "MOSTLY_Q8_0",
-}
 
 
 def _add(writer: Any, key: str, value: Any) -> None:
