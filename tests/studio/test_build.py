@@ -238,6 +238,8 @@ def test_what_cannot_be_trained_is_refused_before(studio: TestClient, folder: Pa
     assert code_of(studio, start, width=15, heads=2) == "model.width-of-heads"
     assert code_of(studio, start, preset="huge") == "studio.invalid-request"
     assert code_of(studio, start, minutes=0) == "studio.invalid-request"
+    refused = studio.post(start, json={"trained_length": 1}).json()["message"]
+    assert refused.startswith("trained length: input should be greater than or equal to 2")
     assert code_of(studio, start, position="os.path") == "studio.embedding-of-others"
     big = {"width": 4096, "layers": 64, "heads": 64, "trained_length": 4096, "batch_size": 512}
     assert code_of(studio, start, **big) == "training.out-of-memory"

@@ -163,6 +163,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     if isinstance(cause, PositionError):
         return await _bad_input(request, cause)
     name = next((str(n) for n in reversed(first["loc"]) if isinstance(n, str)), "the request")
+    name = name.replace("_", " ")  # as the page's labels have it: trained length
     message = f"{name}: {first['msg'][:1].lower()}{first['msg'][1:]}"
     if first["type"] == "string_too_short":
         message = f"the {name} is empty: type something"

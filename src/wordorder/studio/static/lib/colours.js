@@ -24,6 +24,7 @@ export function isDark() {
 
 /** The colour of an embedding in every picture of the project; of a spec, that of its first part. */
 export function embeddingColour(studio, position) {
+  if (!position || position === "GRU") return colour("--ink"); // a GRU has no embedding
   const name = position.split(/[:+/]/, 1)[0];
   const entry = studio.embeddings.find((each) => each.name === name);
   if (!entry) return colour("--accent");

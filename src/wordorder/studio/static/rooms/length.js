@@ -3,7 +3,7 @@
 import { post } from "../lib/api.js";
 import { asking } from "../lib/asking.js";
 import { DASHES, lineChart } from "../lib/charts.js";
-import { embeddingColour, colour, onTheme, sure } from "../lib/colours.js";
+import { embeddingColour, onTheme, sure } from "../lib/colours.js";
 import { segments } from "../lib/controls.js";
 import { h, percent, visible } from "../lib/dom.js";
 import { commandBox, drawn, figure, notice } from "../lib/figure.js";
@@ -112,10 +112,7 @@ export async function render({ place, studio, state, signal }) {
 // A list is written with commas, and a name may have one.
 const isHidden = (state, name) => state.list("hidden").includes(encodeURIComponent(name));
 
-function runColour(studio, name) {
-  const run = studio.runs.find((each) => each.name === name);
-  return run.position ? embeddingColour(studio, run.position) : colour("--ink"); // a GRU
-}
+const runColour = (studio, name) => embeddingColour(studio, studio.runs.find((run) => run.name === name).position);
 
 const differ = (curves, key) => new Set(curves.map((curve) => curve[key])).size > 1;
 // Tokens of different tokenizers are of different size: their losses are comparable per byte of text.

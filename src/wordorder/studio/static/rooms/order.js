@@ -91,7 +91,7 @@ function whatToSee(causal, off) {
 
 function makeCard(model, studio, results, signal) {
   const send = latest();
-  const own = () => (model.position === "GRU" ? colour("--ink") : embeddingColour(studio, model.position));
+  const own = () => embeddingColour(studio, model.position);
   const badge = h("span", { class: "badge" }), verdict = h("p", { class: "verdict", "aria-live": "polite" });
   const facts = h("dl", { class: "facts" }), foot = h("div", {}), trouble = h("div", {});
   const plot = drawn((width) => {
