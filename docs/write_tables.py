@@ -200,7 +200,7 @@ def dropout() -> str:
         for key, row in sorted(rows.items())
         if len(row) > 1
     ]
-    head = ["tokens", "in the text", "parameters for each", "passes"]
+    head = ["tokens", "in the text", "layer weights per token", "passes"]
     return table([*head, *(f"dropout {share:g}" for share in shares)], cells)
 
 

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from wordorder.cli import main as entry
 from wordorder.cli.options.compare import CompareOptions, read_options
 from wordorder.cli.options.eval import EvalOptions
 from wordorder.cli.options.extend import ExtendOptions
 from wordorder.cli.options.generate import GenerateOptions
 from wordorder.cli.options.tasks import TasksOptions
+from wordorder.errors import BadInput
 
 HELP = """
 import sys
@@ -52,6 +55,13 @@ def test_training_imports_no_compiler(tmp_path: Path) -> None:
         [sys.executable, "-c", TRAIN, *map(str, typed)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr or "the compiler was imported"
+
+
+@pytest.mark.parametrize("option", ["--shard", "--no-causal", "--chat-template", "--objective"])
+def test_compare_has_no_option_that_it_would_refuse(option: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        read_options([option])
+    assert caught.value.code == "cli.unknown-option"
 
 
 def test_defaults_that_are_written_out_are_those_of_the_library() -> None:

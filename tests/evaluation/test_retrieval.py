@@ -167,13 +167,16 @@ def test_variables_lead_to_the_key() -> None:
     assert len(said) == 4
 
 
-def test_recall_asks_for_the_pair_at_its_depth() -> None:
-    store, own = text_of("bpe")
-    tokens = example(haystack(store, own), "recall", 101, 0.5, 0, 3).tokens
+@pytest.mark.parametrize(("tokenizer", "length"), [("bpe", 101), ("bpe", 1200), ("bytes", 500)])
+@pytest.mark.parametrize("depth", [0.0, 0.5, 1.0])
+def test_recall_asks_for_the_pair_at_its_depth(tokenizer: str, length: int, depth: float) -> None:
+    store, own = text_of(tokenizer)
+    tokens = example(haystack(store, own), "recall", length, depth, 0, 3).tokens
+    assert len(tokens) == length + 1
     first, value = tokens[-2:]
     places = np.flatnonzero(tokens[:-2] == first)
     assert len(places) == 1 and tokens[places[0] + 1] == value
-    assert 40 <= places[0] <= 60
+    assert places[0] / (length - 3) == pytest.approx(depth, abs=0.02)
 
 
 def test_keys_are_digits_or_the_commonest_letters() -> None:

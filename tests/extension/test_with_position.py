@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from random_weights import filled
 
+from wordorder.extension.methods import Stretch, respelled
 from wordorder.extension.with_position import with_position
 from wordorder.model import LanguageModel, ModelConfig
+from wordorder.positions import Learned
 
 TOKENS = torch.randint(30, (2, 16), generator=torch.Generator().manual_seed(1))
 
@@ -44,6 +47,24 @@ def test_a_learned_table_is_stretched() -> None:
     torch.testing.assert_close(table[[0, 60]], old[[0, 15]])
     torch.testing.assert_close(table[::4], old)  # 60 steps over 15: every fourth is a row
     assert found.config.trained_length == 61
+
+
+@pytest.mark.parametrize(
+    ("position", "trained", "rows"),
+    [("learned:length=32", 16, 32), ("offset:most=8+learned", 24, 40)],
+)
+def test_rows_that_were_never_trained_are_left_out(position: str, trained: int, rows: int) -> None:
+    """Resampling a table of more rows than training read must not spread the others."""
+    model = random_model(position if "offset" not in position else f"{position}:length=30")
+    stretch = Stretch(16, 32, 8)
+    found = with_position(model, respelled("resample", model.config, stretch), 32)
+    (table,), (old,) = (
+        [part.table() for part in each.position.instances if isinstance(part, Learned)]
+        for each in (found, model)
+    )
+    assert len(table) == rows
+    torch.testing.assert_close(table[[0, -1]], old[[0, trained - 1]])
+    torch.testing.assert_close(table[1], torch.lerp(old[0], old[1], (trained - 1) / (rows - 1)))
 
 
 def test_the_compute_dtype_goes_along() -> None:

@@ -140,6 +140,18 @@ def test_one_long_document_has_a_curve_with_intervals_over_its_blocks(
     assert (record["documents"], record["blocks"]) == (1, 16)
 
 
+def test_a_text_that_is_mostly_one_document_is_said_to_be(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for number in range(5):
+        Path(f"{number}.txt").write_text(f"{number} a short text. " * 10, "utf-8")
+    Path("5.txt").write_text("one long text, from its beginning to its end. " * 300, "utf-8")
+    words = ["rotary", "--context", "--data", *(f"{number}.txt" for number in range(6))]
+    note = "most of these tokens are of fewer than 4 documents: intervals are over blocks"
+    assert note in " ".join(run(capsys, *words, "--length", "64").split())
+    assert found(capsys, *words, "--length", "64")["context"]["note"].startswith(note)
+
+
 def test_past_its_table_a_learned_embedding_says_so_in_its_place(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -89,7 +89,8 @@ def test_auto_tries_everything_and_takes_the_best(
 def test_what_the_base_of_the_trained_length_bounds_is_said() -> None:
     short = ModelConfig(position="rotary", width=32, heads=2, trained_length=16)
     assert _bound(short).startswith("Base 312.5 with 8 rotated pairs favours similar keys up to ")
-    for position in ("alibi", "rotary:scaling=linear,factor=4"):
+    own = "rotary:fraction=0.5,proportional=true"  # other frequencies than the bound's
+    for position in ("alibi", "rotary:scaling=linear,factor=4", own):
         assert _bound(replace(short, position=position)) is None
 
 
@@ -116,6 +117,33 @@ def test_fine_tuned_runs_go_on_to_the_bit(
     assert json.loads(printed)["after"] == found["after"]
     again = weights_of(out)
     assert all(torch.equal(again[name], straight[name]) for name in straight)
+
+
+@pytest.mark.parametrize("first", ["unchanged", "base", "self-extend", "drop", "ntk"])
+def test_extending_again_begins_at_the_length_of_the_training(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], first: str
+) -> None:
+    """An extension without training has its parent's weights, whatever its embedding is."""
+    twice, at_once = tmp_path / "twice", tmp_path / "at-once"
+    yarn = ["--to", "64", "--method", "yarn", *BARE]
+    half = ["--to", "32", "--method", first, "--out", str(tmp_path / "half"), *BARE]
+    assert run(capsys, str(runs / "rotary"), *half)[0] == 0
+    assert run(capsys, str(tmp_path / "half"), *yarn, "--out", str(twice))[0] == 0
+    assert run(capsys, str(runs / "rotary"), *yarn, "--out", str(at_once))[0] == 0
+    models = [json.loads((each / "config.json").read_text())["model"] for each in (twice, at_once)]
+    assert models[0] == models[1]
+    assert "scaling=yarn,factor=4,original_length=16" in models[0]["position"]
+
+
+def test_a_method_that_cannot_does_not_end_the_search(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(runs / "rotary"), "--to", "64", "--neighbours", "16", *BARE]
+    code, printed, _ = run(capsys, *words, "--out", str(tmp_path / "auto"))
+    tried = {each["method"]: each["cannot"] for each in json.loads(printed)["tried"]}
+    assert code == 0 and tried["self-extend"].startswith("--neighbours 16 leaves no tokens")
+    alone = [*words, "--method", "self-extend", "--out", str(tmp_path / "alone")]
+    assert run(capsys, *alone)[0] == 2
 
 
 def test_a_fine_tune_reads_its_text_as_often_as_asked(

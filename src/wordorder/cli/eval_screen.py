@@ -12,7 +12,13 @@ from rich.text import Text
 
 from wordorder.cli.printed import percent
 from wordorder.evaluation.context import ContextLosses, Measurable
-from wordorder.evaluation.intervals import Uncertain, interval_around, wilson, with_half_width
+from wordorder.evaluation.intervals import (
+    FEWEST_CLUSTERS,
+    Uncertain,
+    interval_around,
+    wilson,
+    with_half_width,
+)
 from wordorder.evaluation.loss import Loss
 from wordorder.evaluation.retrieval import Retrieved, interval_of
 from wordorder.evaluation.sliding import SlidingLoss
@@ -75,7 +81,7 @@ def plain(measured: Measured) -> dict[str, Any]:
             each["difference"] = change.mean if is_later else None
             each["difference_interval"] = change.interval if is_later else None
         context["left_out"] = measured.measurable.left_out
-        context["note"] = measured.measurable.note
+        context["note"] = _note(measured)
     for cell in values["retrieved"]:
         count, by_text = cell["examples"], cell["by_text"]
         cell["exact_interval"] = wilson(cell["exact"], count) if count else None
@@ -108,7 +114,7 @@ def _parts(measured: Measured) -> Iterator[RenderableType]:
     if measured.sliding is not None:
         yield _sliding(measured.sliding)
     if measured.context is not None:
-        yield _context(measured.context, measured.measurable.note)
+        yield _context(measured.context, _note(measured))
     yield from map(Text, measured.measurable.left_out)
     for kind in dict.fromkeys(each.kind for each in measured.retrieved):
         yield _retrieval([each for each in measured.retrieved if each.kind == kind])
@@ -123,6 +129,16 @@ def _sliding(loss: SlidingLoss) -> Group:
     title = f"Windows of {loss.context_length:,} that move by {loss.stride:,}"
     parts = Text(title, style="bold"), Text(below, style="dim"), Text(_loss_in_words(loss))
     return Group(*parts)
+
+
+def _note(measured: Measured) -> str | None:
+    """Return that intervals are over blocks, where they are."""
+    if measured.measurable.note or measured.context is None or not measured.context.in_blocks:
+        return measured.measurable.note
+    return (
+        f"most of these tokens are of fewer than {FEWEST_CLUSTERS} documents: intervals are over "
+        "blocks of this text and do not cover other texts"
+    )
 
 
 def _context(context: ContextLosses, note: str | None) -> Group:

@@ -92,10 +92,11 @@ def _plain(extended: Extended) -> dict[str, Any]:
 def _bound(model: ModelConfig) -> str | None:
     """Return the length that a rotary embedding's base serves, for this model's head size.
 
-    None where the frequencies are not those of the base alone, because they are scaled.
+    None where the frequencies are not those of the base alone: scaled, or proportional.
     """
     part = rotary_part(model)
-    if part is None or dict(part.options).get("scaling", "none") != "none":
+    options = dict(part.options) if part else {}
+    if part is None or options.get("proportional") or options.get("scaling", "none") != "none":
         return None
     base, pairs = base_of(part), turning_pairs(part, model.rotated_dim)
     needed = smallest_base(model.trained_length, pairs)

@@ -78,7 +78,7 @@ def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the facts of an embedding as (name, value) rows."""
     values = {**about["options"], **about["resolved"]}
     options = ", ".join(f"{key}={_written(value)}" for key, value in values.items())
-    sees = "positions themselves" if about["absolute"] else "distances only"
+    sees = "absolute positions" if about["absolute"] else "relative positions only"
     if about["places"]:
         sees = "nothing itself: it samples the positions used in training"
     elif about["door"] == "none":

@@ -150,8 +150,8 @@ def variable_tracking(
 def recall(hay: Haystack, random: Generator, length: int, depth: float) -> RetrievalExample:
     """Return pairs of a token and a symbol, then one of the tokens again.
 
-    The tokens are distinct: the most frequent ones after the symbols. If they are too few for the
-    length, real text comes before the pairs.
+    The first tokens are distinct: the most frequent ones after the symbols. If they are too few
+    for the length, the pairs that are not asked for are repeated.
     """
     values = hay.common[:SYMBOLS]
     firsts = hay.common[SYMBOLS:][: (length - 1) // 2]
@@ -165,9 +165,14 @@ def recall(hay: Haystack, random: Generator, length: int, depth: float) -> Retri
         )
     firsts = random.permutation(firsts)
     pairs = np.stack([firsts, random.choice(values, len(firsts))], 1)
-    queried = pairs[round(depth * (len(pairs) - 1))]
-    before = hay.stretch(random, length + 1 - 2 * len(pairs) - 2)
-    return RetrievalExample(np.concatenate([before, pairs.ravel(), queried]), 1, values)
+    places = (length - 1) // 2
+    asked = round(depth * (places - 1))
+    if len(pairs) < places:
+        once, others = pairs[0], pairs[1:]
+        pairs = others[random.integers(len(others), size=places)]
+        pairs[asked] = once
+    before = hay.stretch(random, length - 1 - 2 * places)
+    return RetrievalExample(np.concatenate([before, pairs.ravel(), pairs[asked]]), 1, values)
 
 
 def _filled(

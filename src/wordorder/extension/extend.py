@@ -42,7 +42,7 @@ from wordorder.extension.reach import (
 from wordorder.extension.with_position import with_position
 from wordorder.folders import replacing_contents
 from wordorder.locks import held
-from wordorder.model import LanguageModel
+from wordorder.model import LanguageModel, ModelConfig
 from wordorder.positions import parse
 from wordorder.settings import Device, Duration, Epochs, NotNegative, Positive, Rate, Seed, check
 from wordorder.training.checkpoints import save_weights
@@ -103,6 +103,7 @@ class Extension:
 
     def __post_init__(self) -> None:
         check(self)
+        object.__setattr__(self, "retrieval", tuple(dict.fromkeys(self.retrieval)))
 
     @property
     def tunes(self) -> bool:
@@ -187,21 +188,22 @@ def _extend(
     old = parent.model_config.trained_length
     new = target_length(settings.to, old)
     check_kinds(settings.retrieval)
+    trained = record.trained_as(parent)
     if settings.method != "auto":
-        check_fits(settings.method, parse(parent.model_config.position))
+        check_fits(settings.method, parse(trained.position))
     free_folder(config)
     material, text = _read(config, parent, settings.pack, old, new)
     if warning := split_warning(parent.config["data"], material.facts):
         show.say(warning)
     stretch = Stretch(
-        original_length(model.config),
+        original_length(trained),
         new,
-        model.config.rotated_dim,
+        trained.rotated_dim,
         settings.base,
         settings.neighbours,
     )
     choosing, chosen_on = text_to_choose_on(material, text, new)
-    tried = _tried(settings, model, stretch, choosing, material, show)
+    tried = _tried(settings, model, trained, stretch, choosing, material, show)
     compare_all = settings.method == "auto"
     streamed = try_streaming(model, choosing, new, progress=show.progress) if compare_all else []
     show.tried(tried, streamed, old, new, chosen_on)
@@ -218,6 +220,7 @@ def _extend(
             chosen_on=chosen_on,
             tried=[asdict(result) for result in tried],
             streamed=[asdict(result) for result in streamed],
+            **({} if settings.tunes else record.described(trained)),
         ),
     }
     child = with_position(model, spec, new)
@@ -324,6 +327,7 @@ def _read(
 def _tried(
     settings: Extension,
     model: LanguageModel,
+    trained: ModelConfig,
     stretch: Stretch,
     text: HeldOutText,
     material: TrainingData,
@@ -334,9 +338,10 @@ def _tried(
     Raises:
         Failed: no method has a loss at the new length.
     """
-    applicable = fitting(parse(model.config.position))
+    applicable = fitting(parse(trained.position))
     tried = try_methods(
         model,
+        trained,
         applicable if settings.method == "auto" else [settings.method],
         stretch,
         text,

@@ -21,11 +21,18 @@ from wordorder.evaluation.intervals import Estimate, mean_of
 from wordorder.evaluation.streaming_llm import streamed_losses
 from wordorder.evaluation.windows import cut_windows, places, target_losses
 from wordorder.extension.longrope import Factors, non_decreasing, search
-from wordorder.extension.methods import METHODS, Stretch, respelled, rotary_part, unscaled
+from wordorder.extension.methods import (
+    METHODS,
+    Stretch,
+    respelled,
+    rotary_part,
+    turning_pairs,
+    unscaled,
+)
 from wordorder.extension.reach import HeldOutText
 from wordorder.extension.with_position import with_position
-from wordorder.model import LanguageModel
-from wordorder.positions import Part, PositionError, Rotary
+from wordorder.model import LanguageModel, ModelConfig
+from wordorder.positions import Part, PositionError, Rotary, parse
 from wordorder.text.store import TokenStore
 from wordorder.training.training_data import TrainingData, choosing_text
 
@@ -156,6 +163,7 @@ def _change_of(record: Mapping[str, Any] | None) -> Estimate | None:
 
 def try_methods(
     model: LanguageModel,
+    trained: ModelConfig,
     methods: Sequence[str],
     stretch: Stretch,
     text: HeldOutText,
@@ -167,6 +175,7 @@ def try_methods(
 
     Args:
         model: the parent.
+        trained: what its weights were trained as, from which the methods compute.
         text: the text to measure on, see `text_to_choose_on`.
         training: the text for the search of LongRoPE.
         progress: called with the fraction done, 0 to 1, and the name of the method.
@@ -178,12 +187,18 @@ def try_methods(
             progress((number + part) / len(methods), method)
 
         share_of(0.0)
-        results.append(_try_one(model, method, stretch, text, training, share_of))
+        try:
+            results.append(_try_one(model, trained, method, stretch, text, training, share_of))
+        except BadInput as error:
+            if len(methods) == 1:
+                raise
+            results.append(MethodResult(method, "", None, str(error)))
     return sorted(results, key=lambda result: (result.loss is None, result.loss))
 
 
 def _try_one(
     model: LanguageModel,
+    trained: ModelConfig,
     method: str,
     stretch: Stretch,
     text: HeldOutText,
@@ -191,7 +206,7 @@ def _try_one(
     progress: Callable[[float], Any],
 ) -> MethodResult:
     try:
-        spec = spec_for(model, method, stretch, training, progress)
+        spec = spec_for(model, trained, method, stretch, training, progress)
         other = with_position(model, spec, stretch.length)
     except PositionError as error:
         return MethodResult(method, "", None, str(error))
@@ -208,6 +223,7 @@ def _try_one(
 
 def spec_for(
     model: LanguageModel,
+    trained: ModelConfig,
     method: str,
     stretch: Stretch,
     training: TokenStore,
@@ -217,15 +233,26 @@ def spec_for(
 
     Args:
         training: the text for the search.
+
+    Raises:
+        PositionError: LongRoPE for layers with different numbers of rotated pairs.
     """
     if method == "longrope" and not stretch.long_factors:
-        factors = search_factors(model, stretch, training, progress)
+        parts = [part for part in parse(trained.position).parts if part.name == "rotary"]
+        if len({turning_pairs(part, trained.rotated_dim) for part in parts}) > 1:
+            raise PositionError(
+                "longrope has one divisor for each pair, and layers rotate different numbers of "
+                "pairs: choose another method",
+                code="extension.longrope-of-fractions",
+            )
+        factors = search_factors(model, trained, stretch, training, progress)
         stretch = replace(stretch, long_factors=factors)
-    return respelled(method, model.config, stretch)
+    return respelled(method, trained, stretch)
 
 
 def search_factors(
     model: LanguageModel,
+    trained: ModelConfig,
     stretch: Stretch,
     training: TokenStore,
     progress: Callable[[float], Any] = lambda share: None,
@@ -253,22 +280,22 @@ def search_factors(
         )
 
     def with_factors(factors: Factors) -> LanguageModel:
-        spec = respelled("longrope", model.config, replace(stretch, long_factors=factors))
+        spec = respelled("longrope", trained, replace(stretch, long_factors=factors))
         return with_position(model, spec, stretch.length)
 
     def loss(factors: Factors) -> float:
         return float(target_losses(with_factors(factors), windows.tokens, targets).mean())
 
-    return search(loss, _start(model, stretch), stretch.factor, progress=progress)
+    return search(loss, _start(trained, stretch), stretch.factor, progress=progress)
 
 
-def _start(model: LanguageModel, stretch: Stretch) -> list[Factors]:
+def _start(trained: ModelConfig, stretch: Stretch) -> list[Factors]:
     """Return the frequency divisors of other scalings, as first candidates."""
-    part = rotary_part(model.config)
+    part = rotary_part(trained)
     assert part is not None
 
     def frequencies(part: Part) -> NDArray[np.float64]:
-        rotary = Rotary(model.config.shape, **dict(part.options))
+        rotary = Rotary(trained.shape, **dict(part.options))
         return rotary.frequencies()[: rotary.pairs].numpy()
 
     plain = frequencies(unscaled(part))

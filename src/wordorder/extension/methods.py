@@ -106,7 +106,9 @@ def larger_base(part: Part, stretch: Stretch) -> float:
 
     The larger of the two, so that a base above the bound grows too.
     """
-    bound = smallest_base(stretch.length, turning_pairs(part, stretch.head_dim)) or 0.0
+    bound = 0.0
+    if not dict(part.options).get("proportional"):  # its frequencies are others
+        bound = smallest_base(stretch.length, turning_pairs(part, stretch.head_dim)) or 0.0
     return float(f"{max(bound, base_of(part) * stretch.factor):.6g}")
 
 
@@ -189,7 +191,7 @@ METHODS: dict[str, Method] = {
     "base": Method(
         ("rotary",),
         _base,
-        "a larger base: the smallest that supports the new length",
+        "a larger base: one that supports the new length, or --base",
         "Xiong et al. 2023, section 4.1; Men et al. 2024",
     ),
     "drop": Method(
@@ -252,13 +254,19 @@ def respelled(method: str, model: ModelConfig, stretch: Stretch) -> str:
     """
     kind = METHODS[method]
 
-    def respell(part: Part) -> Part:
+    def respell(part: Part, rows: int) -> Part:
         part = with_lengths(part, model.shape, stretch.length)
+        if part.name == "learned" and method != "unchanged":  # it is resampled
+            part = Part(part.name, tuple({**dict(part.options), "length": rows}.items()))
         acts = part.name in kind.acts_on or not kind.acts_on
         return kind.respell(part, stretch) if acts else part
 
-    layers = parse(model.position).layers
-    return str(Spec(tuple(tuple(respell(part) for part in layer) for layer in layers)))
+    def respell_layer(layer: tuple[Part, ...]) -> tuple[Part, ...]:
+        offsets = [with_lengths(p, model.shape, 0) for p in layer if p.name == "offset"]
+        rows = stretch.length + sum(int(dict(p.options)["most"]) for p in offsets)
+        return tuple(respell(part, rows) for part in layer)
+
+    return str(Spec(tuple(respell_layer(layer) for layer in parse(model.position).layers)))
 
 
 def with_lengths(part: Part, shape: ModelShape, length: int) -> Part:

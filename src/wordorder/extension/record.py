@@ -7,13 +7,15 @@ holds results that can be measured again.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from wordorder.atomic import write_text
 from wordorder.errors import BadInput
+from wordorder.extension.methods import Stretch, respelled
 from wordorder.extension.reach import RunMeasurements
+from wordorder.model import ModelConfig
 from wordorder.training.checkpoints import digest
 from wordorder.training.run import Run
 from wordorder.version import __version__
@@ -51,6 +53,23 @@ def extension_of(run: Run) -> dict[str, Any]:
             code="extension.not-extended",
         )
     return dict(entry)
+
+
+def trained_as(run: Run) -> ModelConfig:
+    """Return the model that a run's weights were trained as.
+
+    An extension without training has its parent's weights, so methods compute from the parent's
+    embedding and length, however often it is extended.
+    """
+    was = run.config.get("extension", {}).get("trained_as", {})
+    return replace(run.model_config, **was)
+
+
+def described(trained: ModelConfig) -> dict[str, Any]:
+    """Return what `trained_as` reads from the entry of an extension without training."""
+    length = trained.trained_length
+    spec = respelled("unchanged", trained, Stretch(length, length, trained.rotated_dim))
+    return {"trained_as": {"position": spec, "trained_length": length}}
 
 
 def find_parent(run: Run, folder: str | None, *, trust: bool = False) -> Run:

@@ -1,7 +1,7 @@
 """Replaces the positional embedding of a model and keeps its weights.
 
-Embeddings with parameters keep them if their class stays the same. A learned table is resampled if
-the new one has another length.
+Embeddings with parameters keep them if their class stays the same. The rows of a learned table that
+were trained are resampled if the new model has another length.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 
 from wordorder.model import LanguageModel
-from wordorder.positions import Learned
+from wordorder.positions import Learned, Sum
 
 
 @torch.no_grad()
@@ -32,8 +32,16 @@ def with_position(model: LanguageModel, spec: str, length: int = 0) -> LanguageM
         for old, new in zip(before.parts, after.parts, strict=False):
             if type(old) is not type(new):
                 continue
-            if isinstance(old, Learned) and old.rows != new.rows:
-                old = old.resampled(new.rows)
+            longer = length > model.config.trained_length
+            if isinstance(old, Learned) and (longer or old.rows != new.rows):
+                old = old.resampled(new.rows, _trained_rows(before, old.rows))
             new.load_state_dict(old.state_dict())
     other.compute_dtype, other.attention_kernel = model.compute_dtype, model.attention_kernel
     return other.to(next(model.parameters()).device).eval()
+
+
+def _trained_rows(layer: Sum, rows: int) -> int:
+    """Return how many rows of a learned table training read: a table may have more."""
+    fed = [part.max_training_position for part in layer.parts]
+    longest = max((last + 1 for last in fed if last is not None), default=0)
+    return min(rows, longest or layer.shape.trained_length)

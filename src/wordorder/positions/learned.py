@@ -166,11 +166,14 @@ class Learned(Position):
         return x + nn.functional.embedding(positions, self.weight).to(x.dtype)
 
     @torch.no_grad()
-    def resampled(self, length: int) -> Learned:
+    def resampled(self, length: int, trained: int = 0) -> Learned:
         """Return an embedding of another length whose table is interpolated linearly.
 
-        The first and the last row stay the same. Of a factored table the left factor is
-        interpolated.
+        The first row stays the same, and the last trained one becomes the last. Of a factored
+        table the left factor is interpolated.
+
+        Args:
+            trained: the first rows, which training has read; 0: all. Others are left out.
 
         Raises:
             PositionError: a length below 2.
@@ -186,7 +189,8 @@ class Learned(Position):
         resampled.to(next(iter(old.values())))
         for name, parameter in resampled.named_parameters():
             has_positions = name != "right"
-            parameter.copy_(_interpolated(old[name], length) if has_positions else old[name])
+            rows = old[name][: trained or self.rows]
+            parameter.copy_(_interpolated(rows, length) if has_positions else old[name])
         return resampled
 
 

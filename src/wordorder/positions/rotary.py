@@ -156,8 +156,9 @@ class Rotary(Position):
         "generating, and do not derive it from the tokens so far.",
         "beta_fast=32 is meant for an original length of about 4,096: at 128 tokens it scales "
         "every pair.",
-        "base=10000 is meant for about 512 tokens. Write out a base that scales with the trained "
-        "length before you continue training the model at a longer length.",
+        "base=10000 is meant for about 512 tokens. A base that follows the trained length must be "
+        "written out (base=5000) before training goes on at another length, or it changes; train "
+        "--init and extend do so.",
     )
     door = "query-key"
     follows = (

@@ -13,7 +13,7 @@ from annotated_types import Interval
 
 from wordorder.cli.arguments import parse
 from wordorder.cli.run_options import ModelOptions, RunOptions, check_overruled, defaults
-from wordorder.settings import PathName, Positive, Threads
+from wordorder.settings import DataName, PathName, Positive, Threads
 
 Hidden = tyro.conf.Suppress
 
@@ -21,11 +21,19 @@ Hidden = tyro.conf.Suppress
 @dataclass(frozen=True)
 class _Model(ModelOptions):
     position: Annotated[str, Hidden] = "rotary"
+    causal: Annotated[bool, Hidden] = True
 
 
 @dataclass(frozen=True)
 class _Run(RunOptions):
     model: _Model = field(default_factory=_Model)
+    data: tuple[DataName, ...] = ("python-docs",)
+    """python-docs, files, folders, hf:NAME[:CONFIG][:SPLIT], or a store of wordorder data
+    --store"""
+    out: PathName | None = None
+    """folder of the comparison; by default runs/compare"""
+    chat_template: Annotated[str, Hidden] = "auto"
+    shard: Annotated[bool, Hidden] = False
     init: Annotated[PathName | None, Hidden] = None
     objective: Annotated[Literal["next-token", "masked-token"], Hidden] = "next-token"
     sample_prompt: Annotated[str, Hidden] = ""

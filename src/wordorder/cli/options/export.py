@@ -24,9 +24,9 @@ class ExportOptions:
         to: hf: a folder that transformers' AutoModelForCausalLM (or AutoModelForMaskedLM) and
             AutoTokenizer load. gguf: a file that llama.cpp and Ollama run. onnx: a folder with
             model.onnx, for onnxruntime.
-        out: the new folder; by default the run's name and "-" and --to, beside it.
-        dtype: of the weights: f16 or bf16 with --to hf, of matrices f16, bf16 or q8_0 with --to
-            gguf. All are smaller than f32, and rounded.
+        out: the new folder; by default RUN-hf, RUN-gguf or RUN-onnx.
+        dtype: of the weights; with --to gguf, of the matrices: f32, which is exact; f16 or bf16,
+            with --to hf or gguf; q8_0, with --to gguf.
         own_code: with --to hf: write a modelling file although transformers has a class for the
             model. Where it has none, the modelling file is written in any case.
         overwrite: replace an earlier export in that folder.

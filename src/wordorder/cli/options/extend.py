@@ -39,7 +39,7 @@ class ExtendOptions:
 
     Args:
         run: the run folder that `wordorder train` wrote; with --resume, the new run folder.
-        to: the new length, such as 4x or 8192.
+        to: the new length, such as 4x or 8192; required, except with --resume.
         method: auto tries all applicable methods and takes the best; or unchanged, interpolate,
             ntk, dynamic-ntk, yarn, yarn-published, longrope, llama3, base, drop, self-extend,
             resample.

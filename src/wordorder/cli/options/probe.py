@@ -20,7 +20,7 @@ class ProbeOptions:
         data: files, folders, python-docs or hf:NAME to probe on; by default the validation part of
             the run's text.
         field: column of tables and datasets that holds the text.
-        only: measurements, of order, removed, attention, position, sentences; by default all.
+        only: the parts to measure: order, removed, attention, position, sentences; by default all.
         pairs: .jsonl files of minimal pairs, plain or compressed, with the fields sentence_good and
             sentence_bad, as in BLiMP.
         seed: seed of the shuffles.

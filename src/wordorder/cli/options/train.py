@@ -20,10 +20,10 @@ class TrainOptions:
 
     Args:
         preset: sizes of the model: nano, tiny, mini, small or medium; other options override it.
-            FAMILY-SIZE, such as gpt2-nano, is an architecture that --to hf holds: llama, qwen3,
-            mistral, gemma3, smollm3, gpt2, neox, bloom, mpt, bert or modernbert. auto chooses a
-            size by the text and --time, and is tiny if a size, --steps, --tokens or --epochs is
-            set.
+            FAMILY-SIZE, such as gpt2-nano, is an architecture that export --to hf can write as a
+            stock class: llama, qwen3, mistral, gemma3, smollm3, gpt2, neox, bloom, mpt, bert or
+            modernbert. auto chooses a size by the text and --time, and is tiny if a size, --steps,
+            --tokens or --epochs is set.
         config: a YAML file with options by name, such as trained_length: 128; typed options
             override it.
         resume: resume the run in this folder, with the same result bit for bit; if its text was

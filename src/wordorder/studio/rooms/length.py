@@ -22,6 +22,7 @@ from wordorder.evaluation.context import (
 )
 from wordorder.evaluation.intervals import interval_around
 from wordorder.extension.methods import METHODS, Stretch, fitting, original_length, respelled
+from wordorder.extension.record import trained_as
 from wordorder.extension.with_position import with_position
 from wordorder.model import LanguageModel, TokenModel
 from wordorder.positions import parse
@@ -40,8 +41,9 @@ Times = Annotated[Literal["2", "4", "8"], Field(description="of the trained leng
 
 EXTENDED = """
 from wordorder.extension.methods import Stretch, original_length, respelled
+from wordorder.extension.record import trained_as
 from wordorder.extension.with_position import with_position
-config = run.model_config
+config = trained_as(run)
 stretch = Stretch(original_length(config), {longest}, config.rotated_dim)
 model = with_position(model, respelled({method!r}, config, stretch), {longest})"""
 IN_PYTHON = """\
@@ -156,7 +158,7 @@ class ReadText(BaseModel):
 @router.post("/methods")
 def methods(asked: MethodsQuestion, runs: Runs) -> list[MethodEntry]:
     """Return the methods of context extension that a run can use without training."""
-    config = runs.run(asked.run).model_config
+    config = trained_as(runs.run(asked.run))
     if config.kind != "transformer":
         return []
     names = fitting(parse(config.position))
@@ -304,7 +306,7 @@ def _model(asked: LengthQuestion, runs: OpenRuns, longest: int) -> TokenModel:
     model = runs.model(asked.run)
     if not asked.method or not isinstance(model, LanguageModel):
         return model
-    config = model.config
+    config = trained_as(runs.run(asked.run))
     stretch = Stretch(original_length(config), longest, config.rotated_dim)
     return with_position(model, respelled(asked.method, config, stretch), longest)
 
