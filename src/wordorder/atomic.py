@@ -45,16 +45,20 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: str | Path) -> Iterator[Path]:
+def replacing_folder(path: str | Path, *, last: str = "") -> Iterator[Path]:
     """Yield a temporary folder, which replaces the folder at `path` at the end.
 
     Two renames are needed: a kill between them leaves no folder at `path`. Use it for folders that
-    can be recreated, or that have an older version next to them.
+    can be recreated, or that have an older version next to them. Into an empty folder the files are
+    moved: a shell may stand in it, and it may be a link to another disk.
+
+    Args:
+        last: the file that is moved last, which says that the others are complete.
 
     Raises:
         OSError: the folder cannot be written; `filename` is `path`.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     with _naming(path), unfinished_folder(path.parent) as folder:
         beside, mode = folder / path.name, _mode_of_a_new_file(folder)
         beside.mkdir()
@@ -62,9 +66,13 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         for file in beside.iterdir():
             _finish_file(file, mode)
         flush(beside)
-        if path.exists():
-            path.rename(folder / "replaced")
-        beside.rename(path)
+        if path.is_dir() and not any(path.iterdir()):
+            for file in sorted(beside.iterdir(), key=lambda file: file.name == last):
+                file.rename(path / file.name)
+        else:
+            if path.exists():
+                path.rename(folder / "replaced")
+            beside.rename(path)
         flush(path.parent)
 
 

@@ -169,6 +169,22 @@ def test_what_is_there_is_replaced_only_if_an_export_wrote_it(tmp_path: Path) ->
     assert caught.value.code == "interop.out-is-a-file"
 
 
+def test_an_empty_folder_is_filled_and_not_replaced(tmp_path: Path) -> None:
+    """A shell may stand in it, and it may be a link to another disk."""
+    run = write_run(tmp_path / "run")
+    here, disk = tmp_path / "here", tmp_path / "disk"
+    for folder in (here, disk):
+        folder.mkdir()
+    (tmp_path / "link").symlink_to(disk)
+    (tmp_path / "dangling").symlink_to(tmp_path / "later")
+    before = here.stat().st_ino
+    for name in ("here", "link", "dangling"):
+        export(run, HUGGING_FACE, tmp_path / name)
+        assert (tmp_path / name / "wordorder.json").is_file()
+    assert here.stat().st_ino == before and (tmp_path / "link").is_symlink()
+    assert (disk / "wordorder.json").is_file() and (tmp_path / "later").is_dir()
+
+
 def test_a_tokenizer_that_differs_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,13 @@ def with_tokens(count: int) -> Callable[[Path], None]:
     return change
 
 
+def with_gap(folder: Path) -> None:
+    values = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = values["model"]["vocab"]
+    vocabulary["a token"] = 261  # the model has one row more
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+
+
 def without_end(folder: Path) -> None:
     values = json.loads((folder / "tokenizer.json").read_text())
     (folder / "tokenizer.json").write_text(json.dumps({**values, "added_tokens": []}))
@@ -183,7 +190,6 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         "unsupported-field",
         "partial_rotary_factor",
     ),
-    "field that matters": (fields(logits_cap=30.0), "unknown-field", "logits_cap"),
     "activation": (fields(hidden_act="gelu"), "unsupported-field", "silu"),
     "text for a size": (fields(hidden_size="32"), "unsupported-field", "hidden_size"),
     "size left out": (fields(hidden_size=...), "missing-field", "hidden_size"),
@@ -208,7 +214,14 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "no tokenizer": (file("tokenizer.json", None), "no-tokenizer", "tokenizer.json"),
     "damaged tokenizer": (file("tokenizer.json", b"{}"), "", "tokenizer.json"),
     "tokens without rows": (with_tokens(1), "tokenizer-does-not-fit", "1,001"),
+    "a gap in the ids": (with_gap, "unused-tokens", "no token has the id "),
     "no end of text": (without_end, "no-end-of-text", "eos_token"),
+    "our own export": (fields(model_type="wordorder", **CODE), "own-export", "use the run"),
+    "no table of outputs": (
+        tensors(lambda w: w.pop("lm_head.weight")),
+        "no-output-weights",
+        "set tie_word_embeddings to true",
+    ),
 }
 
 
@@ -260,6 +273,55 @@ def test_a_model_class_without_its_output_layer_is_refused(tmp_path: Path) -> No
 def test_what_has_no_effect_is_read_over(tmp_path: Path, copy: Path) -> None:
     fields(use_cache=False, _name_or_path="x", some_new_flag=False, another=None)(copy)
     assert import_folder(copy, tmp_path / "run").comparisons
+
+
+# What the files of well-known models have, and no class of transformers reads.
+PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
+    "SmolLM2": ("LlamaForCausalLM", {"is_llama_config": True, "rope_interleaved": False}),
+    "Unsloth": ("LlamaForCausalLM", {"unsloth_version": "2024.9", "unsloth_fixed": True}),
+    "gpt2-medium": ("GPT2LMHeadModel", {"n_special": 0, "predict_special_tokens": True}),
+    "distilgpt2": ("GPT2LMHeadModel", {"_num_labels": 1, "output_past": True}),
+    "bloom": ("BloomForCausalLM", {"bias_dropout_fusion": True, "skip_bias_add": True}),
+    "multilingual BERT": (
+        "BertForMaskedLM",
+        {"directionality": "bidi", "pooler_fc_size": 768, "pooler_type": "first_token_transform"},
+    ),
+    "ModernBERT": ("ModernBertForMaskedLM", {"layer_norm_eps": 1e-5}),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_files_of_well_known_models_are_read(tmp_path: Path, name: str) -> None:
+    kind, values = PUBLISHED[name]
+    save_stock(tmp_path / "stock", kind, next(iter(STOCK[kind].values())))
+    fields(**values)(tmp_path / "stock")
+    assert import_folder(tmp_path / "stock", tmp_path / "run").comparisons
+
+
+def test_a_field_that_the_class_does_not_have_is_named(
+    tmp_path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields(logits_cap=30.0)(copy)
+    imported = import_folder(copy, tmp_path / "run")
+    assert imported.comparisons and any("logits_cap" in note for note in imported.notes)
+    monkeypatch.setattr(importing, "find_spec", lambda name: None)  # then it may matter
+    with pytest.raises(BadInput) as caught:
+        import_folder(copy, tmp_path / "other")
+    assert caught.value.code == "interop.unknown-field"
+
+
+def test_added_tokens_without_a_row_are_left_out(tmp_path: Path, copy: Path) -> None:
+    """Gemma 3's tokenizer has a token for images, of which its text models have no row."""
+    values = json.loads((copy / "tokenizer.json").read_text())
+    vocabulary = values["model"]["vocab"]
+    ids = set(range(263)) - {*vocabulary.values(), *(t["id"] for t in values["added_tokens"])}
+    vocabulary |= {f"token {index}": index for index in ids}  # one for every row
+    token = {**values["added_tokens"][0], "id": 263, "content": "<image>", "special": True}
+    values["added_tokens"].append(token)
+    (copy / "tokenizer.json").write_text(json.dumps(values))
+    imported = import_folder(copy, tmp_path / "run")
+    assert any("<image>" in note for note in imported.notes)
+    assert Run.load(imported.folder).tokenizer.vocabulary_size == 263
 
 
 def test_older_keys_of_rotary_are_read(tmp_path: Path, copy: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_text_ends_before_a_stop_text(said: Said) -> None:
 
 
 PAST = (
-    "rotary has positions past them, but quality may drop: measure it with wordorder eval RUN "
+    "rotary has positions past them, but quality may drop: measure it with wordorder eval r "
     "--length"
 )
 

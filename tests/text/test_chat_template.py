@@ -96,6 +96,14 @@ def test_tags_around_what_is_generated_are_read() -> None:
     assert pieces == JinjaTemplate(CHATML, SPECIAL, {}).pieces(TURNS)
 
 
+def test_an_answer_ends_with_what_follows_its_text(tokenizer: Tokenizer) -> None:
+    """Without a generation prompt, what opens an answer is counted as well."""
+    source = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
+    ends = JinjaTemplate(source, SPECIAL, {}).ends_of_answer(tokenizer)
+    assert tokenizer.special_id("<|im_end|>") in ends
+    assert tokenizer.special_id("<|im_start|>") not in ends
+
+
 @pytest.mark.parametrize(
     ("source", "code"),
     [

@@ -84,8 +84,10 @@ def test_holds_what_memory_holds(tmp_path: Path, text: Callable[[Path], Path], k
     corpus = load_corpus(str(path))
     split = split_corpus(corpus, 0.1, 0.04)
     template = template_for(corpus) if corpus.is_chat else None
-    special = template.special_tokens if template else ()
-    tokenizer = make_tokenizer(kind, split.training, 300, alphabet=corpus, special_tokens=special)
+    special, words = (template.special_tokens, template.words) if template else ((), "")
+    tokenizer = make_tokenizer(
+        kind, split.training, 300, alphabet=corpus, special_tokens=special, written=words
+    )
     prepare.prepare(tmp_path / "store", StoreConfig((str(path),), tokenizer=kind, **SMALL))
     stored = open_sharded(tmp_path / "store")
     stored.verify()

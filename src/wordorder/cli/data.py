@@ -24,10 +24,9 @@ from wordorder.errors import BadInput
 from wordorder.model.config import VocabularySize
 from wordorder.numerals import counted
 from wordorder.settings import ByteCount, DataName, NotNegative, PathName, TokenizerName
-from wordorder.table import Table
 from wordorder.text.chat_template import ChatTemplate, check_no_template, template_for
 from wordorder.text.corpus import BUILT_IN, Corpus, merged
-from wordorder.text.data_names import mixture_of
+from wordorder.text.data_names import check_alike, mixture_of
 from wordorder.text.load import load_corpus
 from wordorder.text.objective import TemplateName
 from wordorder.text.sharded.folder import is_store
@@ -136,6 +135,7 @@ def _describe(options: DataOptions) -> None:
             )
             for name in names
         ]
+    check_alike({corpus.is_chat for corpus in corpora})
     splits = [split_corpus(corpus, *fractions) for corpus in corpora]
     whole, training = merged(corpora), merged([split.training for split in splits])
     template = _template(whole, options.chat_template)
@@ -146,6 +146,7 @@ def _describe(options: DataOptions) -> None:
             options.vocabulary_size,
             alphabet=whole,
             special_tokens=template.special_tokens if template else (),
+            written=template.words if template else "",
         )
     with logs.status("tokenizing"):
         facts = [
@@ -280,19 +281,14 @@ def _show(facts: dict[str, Any], tokenizer: Tokenizer) -> None:
     console = Console(highlight=False)
     weight = f" ({facts['weight']:.1%} of the tokens trained on)" if "weight" in facts else ""
     console.print(Text(f"{facts['name']}{weight}", style="bold"))
-    parts = {"all": facts, **facts["split"]}
-    rows = [
-        [what, *(f"{part[what]:,}" for part in parts.values())]
-        for what in ("documents", "characters", "bytes", "tokens")
-    ]
+    counts = ["characters", "bytes", "tokens"]
     if "chat_template" in facts:
-        answers = [part["answer_tokens"] for part in facts["split"].values()]
-        rows.append(["answer tokens", *(f"{count:,}" for count in (sum(answers), *answers))])
+        counts.append("answer_tokens")
     lengths = (
         f"longest document {facts['longest_document_characters']:,} characters, "
         f"median {facts['median_document_characters']:,}"
     )
-    show_description(console, facts, Table(["", *parts], rows), lengths=lengths)
+    show_description(console, facts, counts, lengths=lengths)
     _show_sample(console, facts["sample"], tokenizer)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -41,10 +42,6 @@ def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = read_options(arguments)
     end_with_reader()
-    if options.count < 1:
-        raise BadInput(
-            f"--count is {options.count}: it must be at least 1", code="cli.generate-count"
-        )
     if options.chat:
         from wordorder.cli.chat import chat
 
@@ -220,7 +217,7 @@ def _say_if_past_trained_length(run: Run, last: int, *, ends: bool) -> None:
     if last >= length and not ends:
         _say(
             f"{history}; {position} has positions past them, but quality may drop: measure it with "
-            f"wordorder eval RUN --length {2 * length}"
+            f"wordorder eval {shlex.quote(str(run.folder))} --length {2 * length}"
         )
 
 

@@ -6,6 +6,7 @@ that of an earlier checkpoint.
 
 from __future__ import annotations
 
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -44,11 +45,11 @@ def gguf_file(options: GenerateOptions) -> Iterator[GgufFile]:
     run.check_next_token("generate")
     with tempfile.TemporaryDirectory() as folder:
         exported = export(run, LLAMA_CPP, Path(folder) / "gguf")
-        print(
-            f"{exported.written.holder} holds the run exactly; to keep the file: wordorder export "
-            f"{options.run} --to gguf",
-            file=sys.stderr,
-        )
+        keep = f"wordorder export {shlex.quote(options.run)} --to gguf"
+        keep += " --trust" if options.trust else ""
+        print(f"{exported.written.holder} holds the run; to keep the file: {keep}", file=sys.stderr)
+        for note in exported.written.notes:
+            print(f"note: {note}", file=sys.stderr)
         yield GgufFile(exported.folder)
 
 

@@ -42,7 +42,13 @@ def prepare_store(
     command = shlex.join(["wordorder", "data", *arguments])
     try:
         with _progress() as report:
-            prepare(store, config, processes=processes or _cores(), command=command, report=report)
+            workers = processes or _cores()
+            if not prepare(store, config, processes=workers, command=command, report=report):
+                print(
+                    f"note: {folder} is already prepared, so its text was not read again: remove "
+                    "it first if the text has changed",
+                    file=sys.stderr,
+                )
     except KeyboardInterrupt as error:
         print(line := f"stopped: continue with {command}", file=sys.stderr)
         stopping.report(error, line)
@@ -75,15 +81,19 @@ def describe_store(name: str | Path, *, as_json: bool) -> None:
 def facts_of_store(text: ShardedText) -> dict[str, Any]:
     """Return the description of a store, as far as it is that of a text in memory."""
     index = text.index
-    parts = [index["parts"][name] for name in PARTS if name in index["parts"]]
-    tokens, size = (sum(part[what] for part in parts) for what in ("tokens", "bytes"))
+    parts = {name: dict(index["parts"][name]) for name in PARTS if name in index["parts"]}
+    tokens, size = (sum(part[what] for part in parts.values()) for what in ("tokens", "bytes"))
+    if index["chat"]:
+        size = index["bytes"]
+        for part in parts.values():
+            part["answer_bytes"] = part.pop("bytes")
     names = ("name", "notes", "content_hash", "documents", "bytes", "characters", "sources")
     return {
         **{name: index[name] for name in names},
         "tokens": tokens,
         "bytes_per_token": round(size / tokens, 3),
         "tokenizer": {k: v for k, v in index["tokenizer"].items() if k != "content_hash"},
-        "split": {name: index["parts"][name] for name in PARTS if name in index["parts"]},
+        "split": parts,
         "split_rule": index["split"],
         "held_out": described(index["split"]),
         "shards": len(index["shards"]),
@@ -95,16 +105,9 @@ def show_store(text: ShardedText) -> None:
     """Print what a store holds."""
     facts, console = facts_of_store(text), Console(highlight=False)
     console.print(Text(facts["name"], style="bold"))
-    whats = ["documents", "bytes", "tokens"]
-    if "chat_template" in facts:
-        whats.append("answer_tokens")
-    parts = facts["split"]
-    rows = []
-    for what in whats:
-        counts = [part[what] for part in parts.values()]
-        rows.append([what.replace("_", " "), *(f"{n:,}" for n in (sum(counts), *counts))])
-    shards = f"; shards: {facts['shards']:,}"
-    show_description(console, facts, Table(["", "all", *parts], rows), shards=shards)
+    chat = "chat_template" in facts
+    counts = ("tokens", "answer_tokens", "answer_bytes") if chat else ("bytes", "tokens")
+    show_description(console, facts, counts, shards=f"; shards: {facts['shards']:,}")
     training = text.store("training")
     assert training is not None  # a split has training text
     console.print("\nThe training text begins:", style="bold")
@@ -113,16 +116,27 @@ def show_store(text: ShardedText) -> None:
 
 
 def show_description(
-    console: Console, facts: dict[str, Any], table: Table, *, shards: str = "", lengths: str = ""
+    console: Console,
+    facts: dict[str, Any],
+    counts: Sequence[str],
+    *,
+    shards: str = "",
+    lengths: str = "",
 ) -> None:
     """Print the counts, held-out parts, tokenizer, hash and notes of a text.
 
     Args:
         facts: of a text in memory, or of a store.
-        table: the counts of each part.
+        counts: what is counted in each part, besides documents.
         shards, lengths: what is added about shards or about the lengths of documents.
     """
-    console.print(table.terminal())
+    parts, rows = facts["split"], []
+    for what in ("documents", *counts):
+        numbers = [part[what] for part in parts.values()]
+        cut = what == "documents" and facts["split_rule"]["rule"] == "tail"  # a part of each
+        whole = facts[what] if cut else sum(numbers)
+        rows.append([what.replace("_", " "), *(f"{n:,}" for n in (whole, *numbers))])
+    console.print(Table(["", "all", *parts], rows).terminal())
     console.print()
     for part in ("validation", "development"):
         console.print(f"{part}: {facts['held_out'][part]}", markup=False)

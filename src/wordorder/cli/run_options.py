@@ -33,6 +33,8 @@ SIZES = frozenset(
     "width layers heads key_value_heads head_dim feed_forward_width expert_width trained_length "
     "init".split()
 )
+# Options of a command line alone.
+TYPED_ALONE = "resume inexact trust find_learning_rate ranks max_restarts json config".split()
 OF_TRANSFORMERS = (
     "position key_value_heads head_dim feed_forward feed_forward_width norm_placement "
     "parallel_residual qk_norm windows first_norm embedding_norm attention_softcap attention_sinks"
@@ -111,7 +113,8 @@ def defaults(
     first = early.get("init") or run.get("init")
     if first is not None and not requested:
         length = early.get("trained_length") or model.get("trained_length")
-        own_model |= _of_run(first, length, trust="--trust" in arguments)
+        of_first = _of_run(first, length, trust="--trust" in arguments)
+        own_model, own_run = own_model | of_first[0], own_run | of_first[1]
     sizes, of_preset = preset_options(requested or preset or "tiny")
     run["auto_size"] = not (requested or preset or SIZES & (typed | set(written)))
     run["model"] = _unchecked(type(kind().model), {**sizes, **own_model, **model})
@@ -145,6 +148,12 @@ def _of_file(
             f"{hidden[0]} in {name}: this command has no such option, leave it out",
             code="cli.config-hidden-option",
         )
+    if typed_alone := [option for option in TYPED_ALONE if option in written]:
+        option = typed_alone[0]
+        raise BadInput(
+            f"{option} in {name}: a file cannot set it, type --{option.replace('_', '-')}",
+            code="cli.config-typed-alone",
+        )
     try:
         return by_name(written)
     except WrongSetting as error:
@@ -153,11 +162,17 @@ def _of_file(
         raise BadInput(f"--config {name}: {error}", code="cli.config-invalid") from None
 
 
-def _of_run(folder: str, length: object, *, trust: bool) -> dict[str, Any]:
-    """Return the model fields of a run that is fine-tuned."""
+def _of_run(folder: str, length: object, *, trust: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the model of a run that is fine-tuned, and its objective, as fields.
+
+    Not here: its dropout, which was chosen for its text.
+    """
     from wordorder.training.run import Run  # imports torch, which --help does not need
 
-    return asdict(_at_length(Run.load(folder, trust=trust).model_config, length))
+    run = Run.load(folder, trust=trust)
+    objective = run.config.get("training", {}).get("objective")  # an imported run has none
+    model = {**asdict(_at_length(run.model_config, length)), "dropout": None}
+    return model, {"objective": objective} if objective else {}
 
 
 def _at_length(model: ModelConfig, length: object) -> ModelConfig:
@@ -270,14 +285,5 @@ def _overruling(options: RunOptions) -> Iterator[tuple[bool, str, str, BadInput]
             "{} best needs a development text, but --development-fraction is 0: leave out one of "
             "the two",
             code="cli.overruled-keep",
-        ),
-    )
-    yield (
-        not model.causal,
-        "causal",
-        "sample_prompt",
-        BadInput(
-            "{} has no effect, because a model with --no-causal generates no samples: leave it out",
-            code="cli.overruled-sample-prompt",
         ),
     )

@@ -144,7 +144,7 @@ def export(
     model = run.model
     assert isinstance(model, LanguageModel)  # nothing else is held
     try:
-        with _parents(folder), replacing_folder(folder) as beside:
+        with _parents(folder), replacing_folder(folder, last=RECORD) as beside:
             written = target.write(beside, run, model, folder.name)
             short = notes_on_lengths(model.config.trained_length, written.comparisons)
             written = replace(written, notes=(*written.notes, *short))

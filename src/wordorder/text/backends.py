@@ -72,9 +72,13 @@ def byte_backend() -> tokenizers.Tokenizer:
     return backend
 
 
-def character_backend(corpus: Corpus) -> tokenizers.Tokenizer:
-    """Return a tokenizer with one token per code point of the corpus, in code point order."""
-    alphabet: set[str] = set()
+def character_backend(corpus: Corpus, written: str = "") -> tokenizers.Tokenizer:
+    """Return a tokenizer with one token per code point of the corpus, in code point order.
+
+    Args:
+        written: further text, such as the words of a chat template.
+    """
+    alphabet = set(written)
     for document in corpus.documents:
         alphabet.update(document.text)
     known = sorted(alphabet)

@@ -83,6 +83,13 @@ class ChatTemplate(ABC):
             answering: end with what comes before an answer, because the last turn is a user's.
         """
 
+    @property
+    def words(self) -> str:
+        """What the template itself writes, such as the names of roles, without special tokens."""
+        roles = ("system", "user", "assistant") if self.has_history else ("prompt", "answer")
+        pieces = self.pieces([Turn(role, "") for role in roles])
+        return "".join(piece.text for piece in pieces if not piece.special)
+
     def record(self) -> dict[str, Any]:
         """Return the template as JSON, from which `recorded_template` makes it again."""
         return {"template": self.name}
@@ -111,8 +118,12 @@ class ChatTemplate(ABC):
 
     def ends_of_answer(self, tokenizer: Tokenizer) -> frozenset[int]:
         """Return the tokens that end an answer, those that end any text included."""
-        pieces = [p for p in self.pieces(PROBE) if p.counted and p.special][:1]
-        ends = {tokenizer.special_id(piece.text) for piece in pieces}
+        pieces = [piece for piece in self.pieces(PROBE) if piece.counted]
+        # A template may count what opens an answer as well: its end is what follows the text.
+        places = (i for i, p in enumerate(pieces) if not p.special and PROBE[1].content in p.text)
+        answer = next(places, 0)
+        first = [piece.text for piece in pieces[answer:] if piece.special][:1]
+        ends = {tokenizer.special_id(text) for text in first}
         return frozenset({*tokenizer.ends_of_text, *ends})
 
 
@@ -255,6 +266,8 @@ class JinjaTemplate(ChatTemplate):
             return self._template.render(
                 messages=[{"role": role, "content": content} for role, content in turns],
                 add_generation_prompt=answering,
+                tools=None,  # as transformers passes them
+                documents=None,
                 **self.variables,
             )
         except Exception as error:  # a template runs any expression

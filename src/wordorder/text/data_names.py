@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,3 +69,17 @@ def mixture_of(data: Sequence[str]) -> tuple[WeightedName, ...]:
         )
     total = sum(shares)
     return tuple(WeightedName(n, share / total) for n, share in zip(names, shares, strict=True))
+
+
+def check_alike(chats: Collection[bool]) -> None:
+    """Raise BadInput if some parts of a mixture are conversations and others are text.
+
+    Args:
+        chats: the different kinds of the parts: whether they are conversations.
+    """
+    if len(chats) > 1:
+        raise BadInput(
+            "a mixture of conversations and text is not possible: train on the text first, and "
+            "then on the conversations with --init RUN",
+            code="text.mixed-chats-and-text",
+        )

@@ -33,7 +33,7 @@ from wordorder.text.rows import (
     rows_of_json,
     rows_of_jsonl,
 )
-from wordorder.text.sharded.folder import refuse_store
+from wordorder.text.sharded.folder import is_store, refuse_store
 from wordorder.text.user_text import OPEN_PIPES, decode, is_blank, printable, read_bytes, user_path
 
 # Form feeds separate the books of a collection, <|endoftext|> the stories of TinyStories.
@@ -141,7 +141,7 @@ class Inside(NamedTuple):
 
     Args:
         files: to be read if their suffix is known.
-        ours: folders that wordorder wrote, such as a run, which are left out.
+        ours: folders that wordorder wrote, such as a run or a store, which are left out.
         links: links to folders, which are not followed: they may lead back.
         others: dangling links, named pipes, sockets and devices, which are not read.
     """
@@ -160,7 +160,7 @@ def _inside(folder: Path) -> Inside:
         for path in folders:
             if stat.S_ISLNK(_mode(path, follow=False)):
                 found.links.append(path)
-            elif is_ours(path):
+            elif is_ours(path) or is_store(path):
                 found.ours.append(path)
             else:
                 below.append(path.name)

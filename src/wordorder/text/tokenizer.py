@@ -324,6 +324,7 @@ def make_tokenizer(
     alphabet: Corpus | None = None,
     mask: bool = False,
     special_tokens: Sequence[str] = (),
+    written: str = "",
 ) -> Tokenizer:
     """Create the tokenizer for a corpus; the result is deterministic.
 
@@ -338,6 +339,7 @@ def make_tokenizer(
             occur, but not how often or where. None: `corpus`.
         mask: whether to add a mask token, for the masked-token objective.
         special_tokens: further special tokens, such as those of a chat template.
+        written: what a chat template writes, whose characters join the alphabet.
 
     Raises:
         BadInput: an unknown kind, a vocabulary that is too small, or an invalid file.
@@ -345,7 +347,7 @@ def make_tokenizer(
     if how == "bytes":
         backend = byte_backend()
     elif how == "characters":
-        backend = character_backend(alphabet or corpus)
+        backend = character_backend(alphabet or corpus, written)
     elif how == "bpe":
         added = mask + len(special_tokens)
         backend = bpe_backend(corpus, vocabulary_size - 1 - added, smallest=SMALLEST_BPE + added)

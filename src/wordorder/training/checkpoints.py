@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -135,8 +136,12 @@ def load(folder: Path, say: Any = lambda line: None) -> Checkpoint:
         checkpoint = _whole(path, say)
         if checkpoint is not None:
             return checkpoint
+    remedy = "train again with --overwrite"
+    run = folder.parent
+    if (run / "model.safetensors").exists():  # of an extension without training, for example
+        remedy = f"train from its weights with wordorder train --init {shlex.quote(str(run))}"
     raise BadInput(
-        f"{folder} has no complete checkpoint: train again with --overwrite",
+        f"{run} has no complete checkpoint, so it cannot be resumed: {remedy}",
         code="training.no-checkpoint",
     )
 

@@ -131,13 +131,8 @@ def expert_loads(shares: Sequence[Sequence[float]]) -> dict[str, Any]:
 
 
 def _events(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise BadInput(
-            "--tensorboard needs the tensorboard package: pip install 'wordorder[tensorboard]'",
-            code="training.no-tensorboard",
-        ) from None
+    from torch.utils.tensorboard import SummaryWriter
+
     previous_hook = threading.excepthook
 
     def hook(error: threading.ExceptHookArgs) -> None:

@@ -7,18 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from wordorder.errors import BadInput
 from wordorder.numerals import counted
-from wordorder.text.chat_template import ChatTemplate
+from wordorder.text.chat_template import ChatTemplate, recorded_template, template_for
 from wordorder.text.corpus import Corpus, merged
-from wordorder.text.data_names import WeightedName
+from wordorder.text.data_names import WeightedName, check_alike
 from wordorder.text.load import load_corpus
 from wordorder.text.sharded.folder import ShardedText, is_store, open_sharded
 from wordorder.text.split import Split, document_key, split_corpus
 from wordorder.text.split_notes import PARTS
 from wordorder.text.tokenizer import FITTED_ON, Tokenizer
 from wordorder.training.config import TrainConfig
-from wordorder.training.stored_text import of_store, stored_template, stored_tokenizer
+from wordorder.training.stored_text import (
+    check_template,
+    of_store,
+    stored_template,
+    stored_tokenizer,
+)
 from wordorder.training.tokenized_text import (
     MixedPart,
     TrainingData,
@@ -55,12 +59,7 @@ def read_mixture(
         if part.name not in stores
     }
     chats = {text.index["chat"] is not None for text in stores.values()}
-    if len(chats | {corpus.is_chat for corpus in corpora.values()}) > 1:
-        raise BadInput(
-            "a mixture of conversations and text is not possible: train on the text first, and "
-            "then on the conversations with --init RUN",
-            code="training.mixed-chats-and-text",
-        )
+    check_alike(chats | {corpus.is_chat for corpus in corpora.values()})
     fractions = config.validation_fraction, config.development_fraction
     splits = [(corpus, split_corpus(corpus, *fractions)) for corpus in corpora.values()]
     tokenizer, template, fitted_on, notes = _tokenizer(
@@ -71,7 +70,7 @@ def read_mixture(
         if name in corpora:
             data = of_corpus(config, corpora[name], tokenizer, template)
         else:
-            data = of_store(config, name, tokenizer)
+            data = of_store(config, name, tokenizer, chat)
         parts.append(MixedPart(name, weight or 0.0, data))
     facts = _facts(parts)
     facts["fitted_on"] = fitted_on
@@ -79,6 +78,30 @@ def read_mixture(
     first = parts[0].data
     development = next((p.data.development for p in parts if p.data.development is not None), None)
     return replace(first, facts=facts, development=development, parts=tuple(parts))
+
+
+def _template(
+    config: TrainConfig,
+    stores: Sequence[ShardedText],
+    whole: Corpus,
+    chat: Mapping[str, Any] | None,
+) -> ChatTemplate | None:
+    """Return the template of all parts, which the first store has decided if there is one.
+
+    Raises:
+        BadInput: other parts are or would be written by another template.
+    """
+    if not stores:
+        return template_of(config, whole, chat)
+    template = stored_template(config, stores[0], chat)
+    if template is None:
+        return None
+    for store in stores[1:]:
+        check_template(store, recorded_template(store.index["chat"]), template, "another store")
+    if whole.documents:
+        needed = template_for(whole, config.chat_template, template.record())
+        check_template(stores[0], template, needed, whole.name)
+    return template
 
 
 def _tokenizer(
@@ -90,7 +113,7 @@ def _tokenizer(
 ) -> tuple[Tokenizer, ChatTemplate | None, str | None, tuple[str, ...]]:
     """Return the tokenizer of all parts, the chat template, what it was fitted on, and notes."""
     whole = merged([corpus for corpus, _ in splits])
-    template = stored_template(config, stores[0]) if stores else template_of(config, whole, chat)
+    template = _template(config, stores, whole, chat)
     fitted_on, requested_size = None, None
     if tokenizer is None and stores:
         tokenizer = stored_tokenizer(config, stores[0], template)

@@ -71,11 +71,11 @@ def check_sample_prompt(config: TrainConfig, tokenizer: Tokenizer) -> None:
         raise BadInput(
             f"--sample-prompt: {error}", code="training.sample-prompt-not-encoded"
         ) from None
-    if not config.model.causal:
+    if config.objective != "next-token":
         raise BadInput(
-            "--sample-prompt has no effect: a bidirectional model generates no samples: leave it "
-            "out",
-            code="training.sample-bidirectional",
+            "--sample-prompt has no effect, because a model of masked tokens generates no samples: "
+            "leave it out",
+            code="training.sample-of-masked",
         )
     if shape_of(config.model).room(tokens) == 0:
         raise BadInput(

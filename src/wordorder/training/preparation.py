@@ -246,26 +246,30 @@ def _validation_steps(
     """Return the time of all validations during `steps` steps, and of the final one, in steps."""
     number = steps // (config.evaluate_every or steps_between_validations(config, int(steps)))
     during, final = validation_tokens(config), loop.FINAL_VALIDATION_TOKENS
+    facts = training_data.facts
+    read = facts["development_tokens"] or facts["validation_tokens"]
     return (
-        number * _validation_time(config, training_data, during),
-        _validation_time(config, training_data, final),
+        number * _validation_time(config, min(read, during)),
+        _validation_time(config, min(facts["validation_tokens"], final)),
     )
 
 
-def _validation_time(config: TrainConfig, training_data: TrainingData, tokens: int) -> float:
+def _validation_time(config: TrainConfig, tokens: int) -> float:
     """Return the time of one validation in steps; a forward pass takes a third of a step."""
-    read = min(training_data.facts["validation_tokens"], tokens)
     times = 1 if config.average == "none" else 2  # the averaged weights are validated as well
-    return times * read / config.tokens_per_step / 3
+    return times * tokens / config.tokens_per_step / 3
 
 
 def steps_in(
     config: TrainConfig, training_data: TrainingData, seconds_left: float, step_seconds: float
 ) -> int:
-    """Return how many steps fit into the remaining time with validations; at least one."""
+    """Return how many steps fit into the remaining time with validations; at least one.
+
+    The final validation is not part of that time.
+    """
     steps = max(1.0, seconds_left / step_seconds)
-    during, final = _validation_steps(config, training_data, steps)
-    return max(1, round((steps - final) / (1 + during / steps)))
+    during, _ = _validation_steps(config, training_data, steps)
+    return max(1, round(steps / (1 + during / steps)))
 
 
 def set_weights(model: TokenModel, seed: int, weights: Mapping[str, Tensor] | None) -> None:

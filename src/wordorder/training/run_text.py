@@ -18,7 +18,7 @@ from wordorder.training.config import TrainConfig
 from wordorder.training.moved_text import check_not_moved, resuming
 from wordorder.training.recorded import naming_damage, read_recorded
 from wordorder.training.run import Run
-from wordorder.training.stored_text import validation_of
+from wordorder.training.stored_text import validation_of, with_answers
 from wordorder.training.training_data import corpus_of, read_training_data
 
 
@@ -44,7 +44,9 @@ def text_of(
     """
     if len(data) == 1 and is_store(data[0]):
         text = open_sharded(data[0])
-        return f"{text.index['name']} (validation)", validation_of(text, run.tokenizer, run.folder)
+        most = length or run.model_config.trained_length
+        store = validation_of(text, run.tokenizer, run.folder, run.chat, most)
+        return f"{text.index['name']} (validation)", store
     if data:
         corpus = load(data, field=field)
         for note in corpus.notes:
@@ -121,10 +123,4 @@ def _store(run: Run, corpus: Corpus, length: int | None) -> TokenStore:
     template = template_for(corpus, "auto", run.chat)
     most = length or run.model_config.trained_length
     store, _, _ = shortened(open_store(corpus, run.tokenizer, template), most, run.tokenizer)
-    if not store.targets:
-        raise BadInput(
-            f"{corpus.name} has no answer within a context of {most:,} tokens: use a longer "
-            "context",
-            code="training.text-without-answers",
-        )
-    return store
+    return with_answers(store, corpus.name, most)

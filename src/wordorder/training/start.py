@@ -233,6 +233,7 @@ def resume_in_held_folder(
         planned = recorded.get("plan", {})
         steps = checked("steps", Positive, planned.get("steps", recorded["steps"]))
         timing = Timing.from_dict(planned)
+    check_extras(config)
     if texts:
         config = with_moved_texts(config, texts)
     check_not_moved(config, folder, f"say where it is: {resuming(folder)}")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from wordorder.errors import BadInput
 from wordorder.text.backends import MASK
-from wordorder.text.chat_template import ChatTemplate, recorded_template
+from wordorder.text.chat_template import ChatTemplate, JinjaTemplate, recorded_template
 from wordorder.text.load import MOST_STREAMED, PLAIN_FIELD
 from wordorder.text.sharded.folder import ShardedText, open_sharded
 from wordorder.text.split_notes import PARTS
-from wordorder.text.store import TokenStore
+from wordorder.text.store import TokenStore, shortened
 from wordorder.text.tokenizer import Tokenizer, custom_tokenizer
 from wordorder.text.tokenizer_file import KINDS
 from wordorder.text.user_text import printable
@@ -23,19 +25,25 @@ from wordorder.training.tokenized_text import (
 )
 
 
-def of_store(config: TrainConfig, name: str, tokenizer: Tokenizer | None) -> TrainingData:
+def of_store(
+    config: TrainConfig,
+    name: str,
+    tokenizer: Tokenizer | None,
+    chat: Mapping[str, Any] | None = None,
+) -> TrainingData:
     """Return the text of a store; its arrays are memory-mapped, so only pages read use memory.
 
     Args:
         name: the folder.
         tokenizer: of the run that is resumed or fine-tuned, or of other parts of a mixture; None:
             that of the store.
+        chat: the record of that run's chat template; None: it has none.
 
     Raises:
         BadInput: the store is not finished, damaged, or was prepared with other options.
     """
     text = open_sharded(name)
-    template = stored_template(config, text)
+    template = stored_template(config, text, chat)
     _check_split(config, text)
     tokenizer = stored_tokenizer(config, text, template, tokenizer)
     stores = {part: text.store(part, tokenizer) for part in PARTS}
@@ -105,7 +113,9 @@ def stored_tokenizer(
             f"{config.tokenizer}: leave it out, or {remedy} {config.tokenizer}",
             code="training.store-other-kind",
         )
-    if custom_tokenizer(config.tokenizer).content_hash != text.tokenizer.content_hash:
+    own = custom_tokenizer(config.tokenizer)
+    own = own.with_special(template.special_tokens if template else ())
+    if own.content_hash != text.tokenizer.content_hash:
         raise BadInput(
             f"the store {place} was encoded by another tokenizer than {config.tokenizer}: leave "
             f"--tokenizer out, or {remedy} {config.tokenizer}",
@@ -114,11 +124,21 @@ def stored_tokenizer(
     return stored
 
 
-def validation_of(text: ShardedText, tokenizer: Tokenizer, run: str | Path) -> TokenStore:
+def validation_of(
+    text: ShardedText,
+    tokenizer: Tokenizer,
+    run: str | Path,
+    chat: Mapping[str, Any] | None,
+    length: int,
+) -> TokenStore:
     """Return the validation text of a store, for a run of the same tokenizer.
 
+    Args:
+        chat: the record of the run's chat template; None: it has none.
+        length: the context to which conversations are cut.
+
     Raises:
-        BadInput: the run has another tokenizer.
+        BadInput: the run has another tokenizer, or another template of conversations.
     """
     masked = text.tokenizer.with_special((MASK,))
     if tokenizer.content_hash not in (text.tokenizer.content_hash, masked.content_hash):
@@ -129,11 +149,61 @@ def validation_of(text: ShardedText, tokenizer: Tokenizer, run: str | Path) -> T
         )
     store = text.store("validation", tokenizer)
     assert store is not None  # a split has validation text
+    if text.index["chat"] is None:
+        return store
+    if chat is not None:
+        own = recorded_template(text.index["chat"])
+        check_template(text, own, recorded_template(chat), str(run))
+    return with_answers(shortened(store, length, tokenizer)[0], text.index["name"], length)
+
+
+def with_answers(store: TokenStore, name: str, length: int) -> TokenStore:
+    """Return conversations that were cut to a context.
+
+    Raises:
+        BadInput: no answer is left in them.
+    """
+    if not store.targets:
+        raise BadInput(
+            f"{name} has no answer within a context of {length:,} tokens: use a longer context",
+            code="training.text-without-answers",
+        )
     return store
 
 
-def stored_template(config: TrainConfig, text: ShardedText) -> ChatTemplate | None:
+def check_template(
+    text: ShardedText,
+    template: ChatTemplate,
+    needed: ChatTemplate,
+    of: str,
+    remedy: str = "give the text itself",
+) -> None:
+    """Check that a store has the template that is needed.
+
+    Args:
+        of: what needs it, for the message.
+        remedy: what else can be done than to prepare the store again.
+
+    Raises:
+        BadInput: it has another one.
+    """
+    if template.content_hash != needed.content_hash:
+        if needed.name != JinjaTemplate.name:  # which no store can have
+            remedy = f"prepare its text again with --chat-template {needed.name}, or {remedy}"
+        raise BadInput(
+            f"the conversations of the store {printable(text.folder)} are written by the template "
+            f"{template.name}, and {of} needs {needed.name}: {remedy}",
+            code="training.store-template-of-others",
+        )
+
+
+def stored_template(
+    config: TrainConfig, text: ShardedText, chat: Mapping[str, Any] | None = None
+) -> ChatTemplate | None:
     """Return the template by which the conversations of a store are written; None for text.
+
+    Args:
+        chat: the record of the template of the run that is fine-tuned or resumed.
 
     Raises:
         BadInput: another one is configured, or options do not go with conversations.
@@ -149,6 +219,9 @@ def stored_template(config: TrainConfig, text: ShardedText) -> ChatTemplate | No
             f"{template.name}: leave out --chat-template {config.chat_template}",
             code="training.store-other-template",
         )
+    if chat is not None and config.chat_template == "auto":
+        own, keep = recorded_template(chat), f"add --chat-template {template.name}"
+        check_template(text, template, own, f"--init {config.init}", keep)
     return template
 
 

@@ -125,16 +125,9 @@ def of_corpus(
     Raises:
         BadInput: a part is shorter than one context.
     """
-    try:
-        training_data, notes = _tokenized(
-            config, corpus, config.development_fraction, tokenizer, template
-        )
-    except BadInput as error:
-        if tokenizer is None or config.init is None:
-            raise
-        raise BadInput(
-            f"the tokenizer of --init {config.init}: {error}", code="training.init-not-encoded"
-        ) from None
+    training_data, notes = _tokenized(
+        config, corpus, config.development_fraction, tokenizer, template
+    )
     length = config.model.trained_length
     if template is not None:
         return within_context(training_data, length, corpus.name)
@@ -258,6 +251,7 @@ def fitted_tokenizer(
         alphabet=whole,
         mask=config.objective == "masked-token",
         special_tokens=template.special_tokens if template else (),
+        written=template.words if template else "",
     )
 
 
@@ -277,10 +271,17 @@ def _tokenized(
         requested_size = config.model.vocabulary_size if config.tokenizer == "bpe" else None
         tokenizer = fitted_tokenizer(config, split.training, corpus, template)
         fitted_on = FITTED_ON.get(config.tokenizer)
-    training, development, validation = (
-        part and open_store(part, tokenizer, template)
-        for part in (split.training, split.development, split.validation)
-    )
+    try:
+        training, development, validation = (
+            part and open_store(part, tokenizer, template)
+            for part in (split.training, split.development, split.validation)
+        )
+    except BadInput as error:
+        if config.init is None or requested_size or fitted_on:
+            raise
+        raise BadInput(
+            f"the tokenizer of --init {config.init}: {error}", code="training.init-not-encoded"
+        ) from None
     counted_words = {}
     if config.checkpoint_at_words:
         words = sum(len(document.text.split()) for document in split.training.documents)

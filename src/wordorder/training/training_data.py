@@ -59,7 +59,7 @@ def read_training_data(
                 "leave out --validation-data and --development-data",
                 code="training.held-out-data-of-store",
             )
-        return of_store(config, _only(config.data), tokenizer)
+        return of_store(config, _only(config.data), tokenizer, chat)
     corpus = corpus_of(config)
     return of_corpus(config, corpus, tokenizer, template_of(config, corpus, chat))
 

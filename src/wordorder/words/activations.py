@@ -129,12 +129,14 @@ def activations(
     Raises:
         BadInput: the model does not have that layer or head.
     """
+    if isinstance(model, LanguageModel):
+        _check_index("head", head, model.config.heads)
+    elif layer is not None or head:
+        raise _no_attention()
     if isinstance(model, LanguageModel) and layer is None:
         sums = enumerate(model.position.sums)
         layer = next((i for i, whole in sums if any(map(acts_in_attention, whole.parts))), None)
     recorder, hidden = _recorded(model, torch.tensor([list(ids)]), layer)
-    if recorder.record is not None:
-        _check_index("head", head, model.config.heads)
     before, after = recorder.states[:2]
     return Activations(
         states=[*(state[0] for state in recorder.states[:-1]), hidden[0]],
@@ -185,10 +187,14 @@ def _recorded(model: TokenModel, tokens: Tensor, layer: int | None) -> tuple[_On
 
 def _required(record: AttentionRecord | None) -> AttentionRecord:
     if record is None:
-        raise BadInput(
-            "a GRU has no attention: choose a run of a transformer", code="words.no-attention"
-        )
+        raise _no_attention()
     return record
+
+
+def _no_attention() -> BadInput:
+    return BadInput(
+        "a GRU has no attention: choose a run of a transformer", code="words.no-attention"
+    )
 
 
 def _check_index(name: str, index: int, count: int) -> None:

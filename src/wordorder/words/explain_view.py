@@ -114,7 +114,8 @@ def _middle(explained: Explanation) -> list[str]:
             lines += _paragraph(
                 f"Order also enters without positions: {entrance.order_leak}.", "   "
             )
-    return lines + _attention(explained) if acting else lines
+    asked = any(reading.attention is not None for reading in explained.readings)
+    return lines + _attention(explained) if acting or asked else lines
 
 
 def _mask(explained: Explanation) -> str:

@@ -34,7 +34,7 @@ from wordorder.words.activations import (
     activations,
     acts_in_attention,
 )
-from wordorder.words.sentences import Apart, other_order, tokens_of
+from wordorder.words.sentences import Apart, other_order, spaced_once, tokens_of
 
 LIKELIEST = 3  # tokens of the predicted distribution that are listed
 
@@ -168,7 +168,7 @@ def explain(
             model does not have that layer or head.
         PositionError: a text has more tokens than the embedding has positions.
     """
-    text = text.strip()
+    text = spaced_once(text, other)
     other, reordered, unit = other_order(tokenizer, text, other and other.strip())
     ids = [tokens_of(tokenizer, text), reordered]
     _check_orders(text, other, ids)

@@ -85,7 +85,13 @@ def _read(path: Path, file: IO[bytes], tell: Callable[[], Any]) -> tuple[list[st
     first = file.readline().removeprefix(codecs.BOM_UTF8)
     count, dimensions = _header(path, first)
     lines = file.readlines(SNIFFED) if count else [first]
-    if count and _is_binary(lines):
+    if _is_binary(lines):
+        if not count:
+            raise BadInput(
+                f"{path} is a binary file of another kind than word2vec's: give vectors as text, "
+                "such as the .vec file of fastText",
+                code="words.other-binary",
+            )
         return _read_binary(path, file, b"".join(lines), count, dimensions, tell)
     return _read_text(path, file, lines, count, dimensions, tell)
 

@@ -122,6 +122,15 @@ def other_order(tokenizer: Tokenizer, text: str, other: str | None = None) -> Or
     return Order("".join(spelt for spelt, _ in pieces), tokens, "tokens")
 
 
+def spaced_once(text: str, other: str | None = None) -> str:
+    """Return a text that is to be reversed with single spaces, as its reversed words have them.
+
+    Args:
+        other: another order that is given; both are then read as they are, without outer spaces.
+    """
+    return text.strip() if other is not None or is_unspaced(text) else " ".join(text.split())
+
+
 def _has_words(tokenizer: Tokenizer, text: str) -> bool:
     if is_unspaced(text):
         return False
@@ -205,6 +214,7 @@ def compare(
         among: the sentences to search; `count` are returned for each kind of vector.
         progress: called with the fraction done.
     """
+    sentence = spaced_once(sentence, other)
     order = other_order(tokenizer, sentence, other)
     second = order.tokens or order.text  # an error message shows the text, not an empty list
     kinds = sentence_vectors(model, tokenizer, [sentence, second, *among], progress)

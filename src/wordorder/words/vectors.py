@@ -107,7 +107,17 @@ class Vectors:
 
     def first(self, count: int) -> Vectors:
         """Return a table of the first words, which are the most frequent in most files."""
-        return replace(self, names=self.names[:count], matrix=self.matrix[:count])
+
+        def absent(word: str) -> str:
+            row = self.find(word)
+            return (
+                self.absent(word)
+                if row is None
+                else f" among its first {count:,} (row {row + 1:,})"
+            )
+
+        names, matrix = self.names[:count], self.matrix[:count]
+        return replace(self, names=names, matrix=matrix, absent=absent)
 
     def find(self, word: str) -> int | None:
         """Return the row of a word, tried as written, then in lower case; None if absent."""

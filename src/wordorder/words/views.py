@@ -72,7 +72,11 @@ def _show_analogy(console: Console, answers: dict[str, Any], words: int) -> None
         if ranks["add"][inputs] is not None
     }
     if "left_out" in by_inputs:
-        console.print(Text(f"rank of {expected}: {by_inputs['left_out']}, of {words - 3:,} words"))
+        console.print(
+            Text(
+                f"rank of {expected}: {by_inputs['left_out']}, of {words - len({a, b, c}):,} words"
+            )
+        )
     console.print(Text(f"rank with {a}, {b} and {c} as possible answers: {by_inputs['included']}"))
     first = next(iter(by_inputs))
     if answers["of_a_run"] and any(rank[first] > 1 for rank in ranks.values()):

@@ -59,6 +59,7 @@ def model_card(
     comparisons: Sequence[LogitComparison],
     *,
     opens: bool,
+    notes: Sequence[str],
 ) -> str:
     """Return README.md.
 
@@ -67,6 +68,7 @@ def model_card(
         architecture: llama.cpp's name of it.
         comparisons: with the run's own model.
         opens: llama.cpp puts a token before a text.
+        notes: what a user of llama.cpp must know, one sentence each.
     """
     config = run.model_config
     lines = [
@@ -88,5 +90,6 @@ def model_card(
         f"most {max(each.tolerance for each in comparisons):.2g} is allowed):",
         "",
         comparison_table(comparisons).markdown(),
+        *(f"\nNote: {note}." for note in notes),
     ]
     return "\n".join(lines) + "\n"

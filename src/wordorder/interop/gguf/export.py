@@ -72,7 +72,7 @@ def write(
     notes = (*_notes(model, comparisons, dtype), *on_texts)
     write_text(folder / "Modelfile", card.modelfile(file, run))
     about = (name, file, run, architecture, comparisons)
-    write_text(folder / "README.md", card.model_card(*about, opens=opens_texts(run)))
+    write_text(folder / "README.md", card.model_card(*about, opens=opens_texts(run), notes=notes))
     program = f"xllamacpp {version('xllamacpp')}"
     return Written(f"llama.cpp's {architecture}", program, comparisons, texts, notes)
 

@@ -2,12 +2,12 @@
 
 A field that import ignored could change every logit without an error. So a family reads each field
 of its class, states the only value that wordorder supports (`fixed`), or leaves it to the list of
-fields without effect; `check_unread` raises an error for any other.
+fields without effect; `check_unread` raises an error for any other that the class may read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
@@ -18,17 +18,23 @@ from wordorder.settings import formatted
 
 # Of every family: names, tokens, what training or generation reads.
 WITHOUT_EFFECT = frozenset(
-    "_attn_implementation _attn_implementation_autoset _commit_hash _name_or_path architectures "
-    "attention_dropout attention_probs_dropout_prob attn_pdrop bos_token_id cache_implementation "
-    "chunk_size_feed_forward classifier_dropout dropout dtype embd_pdrop embed_dropout emb_pdrop "
+    "_attn_implementation _attn_implementation_autoset _commit_hash _name_or_path _num_labels "
+    "activation_dropout architectures "
+    "attention_dropout attention_probs_dropout_prob attn_pdrop bias_dropout_fusion bos_token_id "
+    "cache_implementation "
+    "chunk_size_feed_forward classifier_dropout directionality dropout dtype embd_pdrop "
+    "embed_dropout emb_pdrop "
     "eos_token_id finetuning_task gradient_checkpointing hidden_dropout hidden_dropout_prob "
     "id2label init_device init_std "
-    "initializer_range label2id layerdrop mask_token_id max_length model_type output_attentions "
-    "output_hidden_states pad_token_id pretraining_tp problem_type resid_dropout resid_pdrop "
-    "return_dict "
+    "initializer_range is_llama_config label2id layerdrop mask_token_id max_length model_type "
+    "n_special output_attentions "
+    "output_hidden_states output_past pad_token_id pooler_fc_size pooler_num_attention_heads "
+    "pooler_num_fc_layers pooler_size_per_head pooler_type predict_special_tokens "
+    "pretraining_tp problem_type resid_dropout resid_pdrop return_dict "
     "sep_token_id cls_token_id summary_activation summary_first_dropout summary_proj_to_labels "
     "summary_type summary_use_proj task_specific_params tokenizer_class torch_dtype "
-    "transformers_version transformers.js_config unk_index use_cache".split()
+    "transformers_version transformers.js_config unk_index unsloth_fixed unsloth_version "
+    "use_cache".split()
 )
 # A field of exports alone, which transformers keeps and does not read.
 TRAINED_LENGTH = "trained_length"
@@ -153,20 +159,31 @@ class Fields:
             if (value := self.get(name, expected)) != expected:
                 raise self._wrong(name, value, f"{formatted(expected)}, all that is supported")
 
-    def check_unread(self) -> None:
+    def check_unread(self, may_matter: Callable[[str], bool] = lambda name: True) -> list[str]:
         """Check that nothing is left that could have an effect.
+
+        Args:
+            may_matter: returns whether transformers may read a field.
+
+        Returns:
+            The fields that are left, none of which matters.
 
         Raises:
             BadInput: a field that no family reads has a value.
         """
+        left = []
         for name in sorted(self.unread):
             value = self.values[name]
             if value is not None and value is not False and value not in ("", [], {}):
+                if not may_matter(name):
+                    left.append(name)
+                    continue
                 raise BadInput(
                     f"{self.where}: {name} = {formatted(value)} is not a field that "
                     "import knows, and it may change the model: remove it if it does not",
                     code="interop.unknown-field",
                 )
+        return left
 
     def _needed(self, name: str, default: Any) -> Any:
         value = self.get(name, default)

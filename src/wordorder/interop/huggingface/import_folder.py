@@ -12,7 +12,7 @@ transformers' logits are computed before the run's, and limits the tokens that i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from wordorder.allocator import return_freed_pages
 from wordorder.errors import BadInput
 from wordorder.interop.architecture import Architecture
-from wordorder.interop.comparison import LogitComparison, affordable, exact
+from wordorder.interop.comparison import LogitComparison, affordable, exact, notes_on_lengths
 from wordorder.interop.verify import differences, read_by, samples
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.names import file_name
@@ -39,6 +39,7 @@ from wordorder.training.imported import new_run, write_record, write_weights
 from .convert import loaded
 from .families import IMPORTED
 from .fields import TRAINED_LENGTH, Fields, Imported
+from .own_code.holder import MODEL_TYPE
 from .rotary import static_length
 from .special_tokens import splits_special_tokens
 from .tokenizer import read_chat_template, read_tokenizer
@@ -201,7 +202,7 @@ def _checked(
     with notify_if_slow("comparing the run's logits with transformers'"):
         original = f"{read.class_name} in {read.folder}"
         compared = exact(_compared(read, unfinished), holder="the imported run", original=original)
-    return compared, notes
+    return compared, (*notes, *notes_on_lengths(read.model.config.trained_length, compared))
 
 
 def _on_disk(folder: Path) -> _Located:
@@ -228,7 +229,9 @@ def _read(folder: Path) -> _Source:
     fields = Fields(values, str(folder / "config.json"))
     imported = IMPORTED[model_type](fields)
     trained_length = fields.integer(TRAINED_LENGTH, imported.options[TRAINED_LENGTH])
-    fields.check_unread()
+    left = fields.check_unread(_may_read(model_type))
+    notes = (f"config.json: {', '.join(left)}: not read by transformers' class, nor here",)
+    imported = imported._replace(notes=(*imported.notes, *(notes if left else ())))
     options = {"embedding_scale": 1.0, **imported.options, TRAINED_LENGTH: trained_length}
     try:
         with torch.device("meta"):
@@ -248,6 +251,12 @@ def _read(folder: Path) -> _Source:
     class_name = str(classes[0]) if isinstance(classes, list) and classes else model_type
     missing = {name for name in expected if name not in tensors}
     if missing and missing == {name for name in expected if not name.startswith(prefix)}:
+        if class_name.endswith(("ForCausalLM", "LMHeadModel", "ForMaskedLM")):
+            raise BadInput(
+                f"the weights in {folder} have no output layer: set tie_word_embeddings to true in "
+                "config.json if the table of tokens is used as one",
+                code="interop.no-output-weights",
+            )
         raise BadInput(
             f"{class_name} in {folder} has no output layer that predicts tokens: save it as a "
             "class that has one, such as ...ForCausalLM, and import that folder",
@@ -255,8 +264,22 @@ def _read(folder: Path) -> _Source:
         )
     left_out = "|".join(filter(None, (LEFT_OUT, imported.left_out)))
     tensors.check(expected, re.compile(left_out))
-    tokenizer = read_tokenizer(folder, model.config.vocabulary_size)
+    tokenizer, notes = read_tokenizer(folder, model.config.vocabulary_size)
+    imported = imported._replace(notes=(*imported.notes, *notes))
     return _Source(folder, model_type, class_name, imported, model, tensors, tokenizer)
+
+
+def _may_read(model_type: str) -> Callable[[str], bool]:
+    """Return a function that says whether transformers' class may read a field of config.json.
+
+    It cannot read one that its configuration does not have; the logits are compared anyway.
+    """
+    if find_spec("transformers") is None:
+        return lambda name: True
+    from transformers import CONFIG_MAPPING
+
+    known = CONFIG_MAPPING[model_type]()
+    return lambda name: hasattr(known, name)
 
 
 def _configuration(folder: Path) -> dict[str, Any]:
@@ -277,6 +300,12 @@ def _configuration(folder: Path) -> dict[str, Any]:
         raise BadInput(f"{path} is not a JSON object: copy it again", code="interop.not-an-object")
     if {"training", "machine", "wordorder"} & set(values):
         raise BadInput(f"{folder} is already a run: use it as it is", code="interop.is-a-run")
+    if values.get("model_type") == MODEL_TYPE:
+        raise BadInput(
+            f"{folder} is an export of wordorder with modelling code of its own: use the run that "
+            "it was written from",
+            code="interop.own-export",
+        )
     if values.pop("auto_map", None):
         raise BadInput(
             f"{path} asks for code from the folder (auto_map), which import never runs: remove "

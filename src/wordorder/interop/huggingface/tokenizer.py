@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken
+from tokenizers import Tokenizer as Backend
 
 from wordorder.errors import BadInput, Refused
 from wordorder.interop import chat_templates
@@ -15,6 +17,7 @@ from wordorder.interop.tokenizer_files import (
     sample_texts,
     singly_and_paired,
 )
+from wordorder.numerals import first_of
 from wordorder.text.chat_template import JinjaTemplate
 from wordorder.text.special_tokens import END, ENDS, declare, make_special
 from wordorder.text.tokenizer import Tokenizer
@@ -25,14 +28,18 @@ from .special_tokens import NAMES, beginning_of, declared_names, roles_of
 from .weight_files import read_json
 
 
-def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
+def read_tokenizer(folder: Path, rows: int) -> tuple[Tokenizer, tuple[str, ...]]:
     """Return the tokenizer of a folder for a model with a table of so many tokens.
 
     Tables often have more rows than the tokenizer has tokens; each of these gets a token without
     text, so that the run's tokenizer and its model have as many.
 
     It declares the special tokens of the folder (`text.special_tokens`), which become special where
-    they were not, as transformers makes them when it loads a tokenizer.
+    they were not, as transformers makes them when it loads a tokenizer. Added tokens that the table
+    has no row for, such as Gemma 3's for images, are left out.
+
+    Returns:
+        The tokenizer, and remarks.
 
     Raises:
         BadInput: tokenizer.json is missing or damaged, has more tokens than the table, or no token
@@ -45,7 +52,7 @@ def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
             "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
             code="interop.no-tokenizer",
         )
-    backend = read_backend(path)
+    backend, notes = _without_tokens_past(rows, read_backend(path))
     backend.no_truncation()
     backend.no_padding()
     beginning, roles = beginning_of(backend), roles_of(folder, backend)
@@ -54,7 +61,8 @@ def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
             f"{path} has no token that ends a text: name one as eos_token in {folder / NAMES[0]}",
             code="interop.no-end-of-text",
         )
-    added = max(backend.get_vocab(with_added_tokens=True).values()) + 1
+    ids = set(backend.get_vocab(with_added_tokens=True).values())
+    added = max(ids) + 1
     if added > rows:
         raise BadInput(
             f"{path} has {added:,} tokens, but the model has {rows:,}: it is the tokenizer of "
@@ -69,11 +77,24 @@ def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
     backend.add_special_tokens([AddedToken(n, special=True, normalized=False) for n in names])
     padded = Tokenizer(backend, beginning)
     if padded.vocabulary_size != rows:
+        gaps = sorted(set(range(added)) - ids)
         raise BadInput(
-            f"{path} has tokens named <|unused N|> of its own: it cannot be imported",
+            f"{path} cannot be imported: "
+            + (f"no token has the id {gaps[0]}" if gaps else "it has tokens named <|unused N|>"),
             code="interop.unused-tokens",
         )
-    return padded
+    return padded, notes
+
+
+def _without_tokens_past(rows: int, backend: Backend) -> tuple[Backend, tuple[str, ...]]:
+    """Return a tokenizer without the added tokens that a table has no row for, and a remark."""
+    stored = json.loads(backend.to_str())
+    kept = [token for token in stored["added_tokens"] if token["id"] < rows]
+    left_out = [token["content"] for token in stored["added_tokens"] if token["id"] >= rows]
+    if not left_out or backend.get_vocab_size(with_added_tokens=False) > rows:
+        return backend, ()
+    note = f"tokens that the model has no row for are left out: {first_of(left_out, 3)}"
+    return Backend.from_str(json.dumps({**stored, "added_tokens": kept})), (note,)
 
 
 def read_chat_template(

@@ -157,8 +157,8 @@ class ShardedText:
 def damaged(path: Path, folder: Path, fault: str) -> BadInput:
     """Return the error for a missing or damaged file of a prepared text."""
     return BadInput(
-        f"{printable(path)} {fault}: copy the store {printable(folder)} again, or prepare its text "
-        "again",
+        f"{printable(path)} {fault}: copy the store {printable(folder)} again, or remove it and "
+        "prepare its text again",
         code="text.store-damaged",
     )
 
@@ -202,6 +202,8 @@ def open_sharded(name: str | Path) -> ShardedText:
             f"version {VERSION}: prepare its text again, or install the wordorder that wrote it",
             code="text.store-version",
         )
+    if not (folder / TOKENIZER).is_file():
+        raise damaged(folder / TOKENIZER, folder, "is missing")
     tokenizer = Tokenizer.load(folder / TOKENIZER)
     if tokenizer.content_hash != index["tokenizer"]["content_hash"]:
         raise BadInput(

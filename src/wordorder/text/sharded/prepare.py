@@ -42,6 +42,7 @@ from wordorder.text.sharded.folder import (
     SHARD,
     TOKENIZER,
     VERSION,
+    damaged,
     shard_folder,
     starts_of,
 )
@@ -96,7 +97,7 @@ def prepare(
     processes: int = 1,
     command: str = "the same command",
     report: Report = lambda stage, done, total: None,
-) -> None:
+) -> bool:
     """Prepare a text in a folder, or finish what an earlier process has begun.
 
     Args:
@@ -104,6 +105,9 @@ def prepare(
         processes: how many work at once; the bytes do not depend on it.
         command: continues the work, for messages.
         report: receives the progress.
+
+    Returns:
+        Whether anything was done: a finished store is left as it is, and its text is not read.
 
     Raises:
         BadInput: the text cannot be read, split or tokenized, or the folder has other contents.
@@ -114,7 +118,7 @@ def prepare(
     check_fractions(config.validation_fraction, config.development_fraction)
     with held(folder, remedy="choose another --store"):
         try:
-            _Preparation(folder, config, processes, report).run(command)
+            return _Preparation(folder, config, processes, report).run(command)
         except OSError as error:
             remedy = "check its permissions, and run the command again to continue"
             raise cannot_write(error.filename or folder, error, remedy) from None
@@ -129,9 +133,9 @@ class _Preparation:
         self.work = folder / PREPARING
         self.fractions = config.validation_fraction, config.development_fraction
 
-    def run(self, command: str) -> None:
+    def run(self, command: str) -> bool:
         if not self._begin(command):
-            return
+            return False
         text = self._scan()
         corpus, chunks = text.corpus, text.chunks
         self._each("finding copies", write_keys, [c for c in chunks if not c.keys.exists()], chunks)
@@ -145,6 +149,7 @@ class _Preparation:
         self._each("tokenizing", write_shard, missing, tasks)
         self._finish(text, assignment, fitted, chat)
         shutil.rmtree(self.work)
+        return True
 
     def _begin(self, command: str) -> bool:
         """Create the folder for the work, or check that it is of the same configuration.
@@ -157,7 +162,7 @@ class _Preparation:
         for record in (finished, begun):
             if not record.exists():
                 continue
-            other = json.loads(record.read_text())["config"]
+            other = self._recorded(record)
             changed = [name for name in config if other.get(name) != config[name]]
             if changed:
                 name = changed[0]
@@ -181,6 +186,12 @@ class _Preparation:
         for folder in (self.work, self.folder / "shards"):
             reclaim(folder, also_own=True)
         return True
+
+    def _recorded(self, record: Path) -> dict[str, Any]:
+        try:
+            return dict(json.loads(record.read_text())["config"])
+        except (ValueError, KeyError, TypeError):
+            raise damaged(record, self.folder, "is damaged") from None
 
     def _scan(self) -> Scan:
         config = self.config
@@ -247,6 +258,7 @@ class _Preparation:
             config.vocabulary_size,
             alphabet=corpus,
             special_tokens=template.special_tokens if template else (),
+            written=template.words if template else "",
         )
         tokenizer.save(self.folder / TOKENIZER)
         held_out = part_of(corpus, assignment.chunks, "validation")

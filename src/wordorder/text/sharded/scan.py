@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wordorder.atomic import write_text
+from wordorder.numerals import counted
 from wordorder.text.corpus import BUILT_IN, HUB_PREFIX, ContentDigest, Corpus, Document
 from wordorder.text.files import documents_of_path
 from wordorder.text.hub import DatasetStream
@@ -216,8 +217,9 @@ class _Scanner:
         if self.cut[0]:
             notes = [
                 *notes,
-                f"{self.cut[0]:,} documents of more than {2 * LONGEST_DOCUMENT:,} characters were "
-                f"cut into {self.cut[1]:,}, at the ends of lines",
+                f"{counted(self.cut[0], 'document')} of more than {2 * LONGEST_DOCUMENT:,} "
+                f"characters {'was' if self.cut[0] == 1 else 'were'} cut into {self.cut[1]:,}, at "
+                "the ends of lines",
             ]
         return {
             "documents": sum(self.chunks),

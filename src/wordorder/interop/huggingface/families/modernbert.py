@@ -56,7 +56,7 @@ BIASES = {
 # What training reads, how the same is computed by other kernels, and what classifies texts.
 UNUSED = (
     "classifier_pooling deterministic_flash_attn embedding_dropout initializer_cutoff_factor "
-    "mlp_dropout position_embedding_type reference_compile repad_logits_with_grad "
+    "layer_norm_eps mlp_dropout position_embedding_type reference_compile repad_logits_with_grad "
     "sparse_pred_ignore_index sparse_prediction"
 ).split()
 
