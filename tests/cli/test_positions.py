@@ -255,3 +255,30 @@ def test_a_wrong_request_for_a_picture(runs: Path, typed: list[str], code: str) 
     with pytest.raises(BadInput) as caught:
         positions.main([word.replace("RUNS", str(runs)) for word in typed])
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["learned:length=512", "axial:sections=[8,8]", "learned:rank=64", "recipe:gemma3"],
+)
+def test_options_that_fit_the_default_model_are_described(
+    spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["positions", spec]) == 0
+    assert "What it does" in capsys.readouterr().out
+    assert main(["positions", spec, "--picture"]) == 0
+
+
+@pytest.mark.parametrize("spec", ["cope:most=1000000000000", "shaw:clip=1000000000000000000"])
+def test_a_table_of_an_absurd_size_is_one_line(
+    spec: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["positions", spec]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_all_layers_of_a_long_pattern_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "rotary/rotary/rotary:base=-1", "--only", "cached"]) in (2, 3)
+    assert "base" in " ".join(capsys.readouterr())
+    assert main(["check", "recipe:llama3", "--only", "cached"]) == 0

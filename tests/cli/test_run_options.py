@@ -24,7 +24,9 @@ def test_a_run_begun_from_another_keeps_what_followed_from_its_length(
     monkeypatch: pytest.MonkeyPatch, typed: list[str], position: str
 ) -> None:
     first = ModelConfig(position="rotary+t5", trained_length=64, width=32, heads=4).resolved
-    made = SimpleNamespace(load=lambda folder, trust: SimpleNamespace(model_config=first))
+    made = SimpleNamespace(
+        load=lambda folder, trust: SimpleNamespace(model_config=first, config={})
+    )
     monkeypatch.setattr("wordorder.training.run.Run", made)
     options = run_options.defaults(["--init", "first", *typed]).run
     assert options.model.position == position

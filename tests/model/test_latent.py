@@ -298,3 +298,10 @@ def test_gradients_are_those_of_the_definition(make_random: MakeModel, spec: str
     for name, gradient in gradients[0].items():
         assert gradient is not None and gradient.abs().max() > 0, name
         close(gradients[1][name], gradient)
+
+
+def test_an_odd_latent_is_decoded(make_random: MakeModel) -> None:
+    """One row of one token begins at an odd place in the keys, which strides do not show."""
+    model = make_random("rotary", **{**SIZES, "latent_dim": 13})
+    tokens = list(generate(model, [1, 2, 3], Sampling(max_tokens=4, temperature=0)))
+    assert len(tokens) == 4

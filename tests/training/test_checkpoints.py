@@ -95,9 +95,12 @@ def test_the_first_checkpoint_is_not_written_over_itself(tmp_path: Path) -> None
 
 
 def test_none_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(BadInput) as caught:
-        checkpoints.load(tmp_path)
+    with pytest.raises(BadInput, match="train again with --overwrite") as caught:
+        checkpoints.load(tmp_path / "training")
     assert caught.value.code == "training.no-checkpoint"
+    (tmp_path / "model.safetensors").touch()  # of an extension without training, for example
+    with pytest.raises(BadInput, match="train from its weights with wordorder train --init"):
+        checkpoints.load(tmp_path / "training")
 
 
 @pytest.mark.parametrize(

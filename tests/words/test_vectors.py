@@ -120,3 +120,9 @@ def test_a_word_has_no_rank_among_its_own_neighbours(planted: Vectors) -> None:
     with pytest.raises(BadInput) as caught:
         planted.rank("King", ["king"])
     assert caught.value.code == "words.expects-itself"
+
+
+def test_a_word_past_the_vocabulary_is_said_to_be(make_drawn: Callable[..., Vectors]) -> None:
+    vectors = make_drawn(10, 3)
+    with pytest.raises(BadInput, match=r"among its first 4 \(row 6\)"):
+        vectors.first(4).row(vectors.names[5])

@@ -17,7 +17,12 @@ from wordorder.model import ModelConfig
 from wordorder.numerals import counted
 from wordorder.positions import ALIASES, CATALOGUE, Part, Spec, build, find
 from wordorder.positions import parse as parse_spec
-from wordorder.positions.picture import example, sparkline, training_positions, weights_of_copies
+from wordorder.positions.picture import (
+    initialised,
+    sparkline,
+    training_positions,
+    weights_of_copies,
+)
 from wordorder.positions.recipes import PREFIX, RECIPES
 from wordorder.table import Table
 
@@ -173,7 +178,8 @@ def _show_one(console: Console, part: Part, about: dict[str, Any]) -> None:
 
 def _picture(part: Part) -> list[str]:
     """Return lines that plot the attention to identical tokens, or list sampled positions."""
-    weights = weights_of_copies(example(find(part.name), COPIES, **dict(part.options)), COPIES)
+    position = build(Spec(((part,),)), ModelConfig(position=str(part)).shape).instances[0]
+    weights = weights_of_copies(initialised(position), COPIES)
     if weights is not None:
         lines = [
             f"attention of the last of {weights.shape[1]} identical tokens (the nearest on the",
@@ -183,7 +189,7 @@ def _picture(part: Part) -> list[str]:
             lines.append(f"head {head}  {sparkline(each)}  {100 * float(each.max()):.1f}%")
         return lines
     count = 12
-    positions = training_positions(example(find(part.name), count, **dict(part.options)), count)
+    positions = training_positions(position, count)
     if positions == list(range(len(positions))):
         return [
             "Its output is not an average of values, so attention weights alone do not describe it."

@@ -66,8 +66,9 @@ def panels_of_spec(text: str, model: ModelConfig | None = None) -> PositionPanel
     Args:
         model: the sizes; None: those of the default model.
     """
-    spec = parse(text)
-    built = build(spec, replace(model or ModelConfig(), position=text).shape)
+    spec, sizes = parse(text), model or ModelConfig()
+    layers = max(sizes.layers, len(spec.layers))
+    built = build(spec, replace(sizes, position=text, layers=layers).shape)
     for embedding in built.embeddings:
         initialised(embedding)
     return panels_of(spec, built)

@@ -12,7 +12,7 @@ block is the identity (nanochat, modded-nanogpt), unless their output is normed;
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from ..batch import WHOLE, Batch, RowShare
 from ..eager import run_eagerly
-from ..positions import Position
+from ..positions import Position, PositionError
+from ..positions.base import Resettable
 from .config import EMBEDDING_STD, ModelConfig
 from .context import Recorder
 from .cross_entropy import cross_entropy
@@ -248,8 +249,8 @@ class TokenModel(nn.Module):
             owner, _, kind = part.name.rpartition(".")
             part_seed = zlib.crc32(part.name.encode()) ^ (seed * 0x9E3779B1 & SEED_MASK)
             generator = torch.Generator().manual_seed(part_seed)
-            if hasattr(modules.get(owner), "shape"):  # a positional embedding
-                modules[owner].reset_parameters(generator)
+            if (position := _position_of(owner, modules)) is not None:
+                position.reset_parameters(generator)
                 continue
             part.value.copy_(self.initial_value(owner, kind, part.value, generator))
 
@@ -326,3 +327,22 @@ class TokenModel(nn.Module):
             ),
             "matrices": sum(part.value.numel() for part in self.muon_parts()),
         }
+
+
+def _position_of(owner: str, modules: Mapping[str, nn.Module]) -> Resettable | None:
+    """Return the positional embedding that a module belongs to, the innermost one, or None.
+
+    Raises:
+        PositionError: it cannot set the initial values of its parameters.
+    """
+    while owner and not isinstance(module := modules.get(owner), Position):
+        owner = owner.rpartition(".")[0]
+    if not owner:
+        return None
+    if not isinstance(module, Resettable):
+        raise PositionError(
+            f"{type(module).__name__} has parameters and no method reset_parameters(generator), "
+            "which sets their initial values: add it",
+            code="positions.not-resettable",
+        )
+    return module

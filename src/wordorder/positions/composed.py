@@ -22,17 +22,24 @@ def build(spec: Spec, shape: ModelShape, catalogue: Mapping[str, type[Position]]
     """Return the embeddings of a spec for a model of this shape.
 
     Raises:
-        PositionError: an option out of range, an input embedding that is not in every
-            layer, or two whole-row embeddings or softmax scales in one sum.
+        PositionError: an option out of range; an input embedding, or one that samples positions,
+            that is not in every layer; the same embedding twice, or two whole-row embeddings or
+            softmax scales, in one sum.
     """
     pattern = [spec.layers[i % len(spec.layers)] for i in range(shape.layers)]
     for part in {part for layer in pattern for part in layer}:
-        everywhere = all(part in layer for layer in pattern)
-        if "embed" in find(part.name, catalogue).active_hooks() and not everywhere:
+        hooks = find(part.name, catalogue).active_hooks()
+        before = "added to the input" if "embed" in hooks else "used to sample positions"
+        if {"embed", "sample_positions"} & hooks and not all(part in layer for layer in pattern):
             raise PositionError(
-                f"{spec}: {part.name} is added to the input, before all layers: "
+                f"{spec}: {part.name} is {before}, before all layers: "
                 "put it in every layer of the pattern, or in none",
                 code="positions.input-in-some-layers",
+            )
+        if any(layer.count(part) > 1 for layer in pattern):
+            raise PositionError(
+                f"{spec}: {part} is twice in one layer: give it once",
+                code="positions.twice-in-a-layer",
             )
     return Composed(pattern, shape, catalogue)
 
@@ -259,14 +266,22 @@ class Composed(nn.Module):
         last = self.shape.trained_length - 1
         fed = [(p, m) for p in self.embeddings if (m := p.max_training_position) is not None]
         largest = last + sum(most - last for _, most in fed)
+        source = type(fed[0][0]).__name__ if fed else "the trained length"
         if self.max_position is not None and largest > self.max_position:
-            source = type(fed[0][0]).__name__ if fed else "the trained length"
             limited = next(p for p in self.embeddings if p.max_position == self.max_position)
             remedy = f": set length={largest + 1}" if "length" in limited.options() else ""
             raise PositionError(
                 f"{source} leads to positions up to {largest} in training, but the largest that "
                 f"{type(limited).__name__} can represent is {self.max_position}{remedy}",
                 code="positions.table-too-short",
+            )
+        if fed and self.widest is not None and largest > self.widest:
+            limited = next(p for p in self.embeddings if p.widest == self.widest)
+            raise PositionError(
+                f"{source} leads to distances up to {largest} in training, but the largest that "
+                f"{type(limited).__name__} with these options can represent is {self.widest}: "
+                "train at shorter distances, or use another embedding",
+                code="positions.too-far-apart",
             )
 
     def active_hooks(self) -> frozenset[str]:
@@ -348,7 +363,13 @@ def _construct(part: Part, shape: ModelShape, catalogue: Mapping[str, type[Posit
     kind = find(part.name, catalogue)
     shape = _shape_for(kind, part.name, shape)
     if part.name in catalogue:
-        return kind(shape, **dict(part.options))
+        try:
+            return kind(shape, **dict(part.options))
+        except (RuntimeError, OverflowError, MemoryError) as error:  # a table of an absurd size
+            raise PositionError(
+                f"{part} cannot be constructed: {as_line(error)}",
+                code="positions.constructor-failed-on-size",
+            ) from None
     if required := kind.required_options():
         raise PositionError(
             f"{part.name} has options without a default, {', '.join(required)}: give each one a "

@@ -38,7 +38,6 @@ class Offset(Position):
         "It changes nothing for an embedding that depends on distances only.",
         "A learned table must have `most` more rows than the trained length: "
         "offset:most=256+learned:length=512 for a trained length of 256.",
-        "Two offsets in one sum are added.",
     )
 
     tells_order = False

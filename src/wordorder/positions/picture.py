@@ -30,7 +30,7 @@ HEADS, HEAD_DIM = 4, 64  # of `example`
 STEPS = "▁▂▃▄▅▆▇█"
 
 
-def example(kind: type[Position], length: int, **options: Any) -> Position:
+def example(kind: type[Position], length: int, /, **options: Any) -> Position:
     """Return an embedding for four heads of 64 dimensions, with initial values of seed 0.
 
     Args:

@@ -57,8 +57,9 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
         first, second = wide.unflatten(-1, (pairs, 2)).unbind(-1)
         real, imaginary = first * cosine - second * sine, first * sine + second * cosine
         return torch.stack((real, imaginary), dim=-1).flatten(-2).to(x.dtype)
-    if any(stride % 2 for stride in wide.stride()[:-1]):  # view_as_complex needs even strides
-        wide = wide.contiguous()
+    # view_as_complex needs even strides and an even offset; `contiguous` would keep the offset.
+    if wide.storage_offset() % 2 or any(stride % 2 for stride in wide.stride()[:-1]):
+        wide = wide.clone(memory_format=torch.contiguous_format)
     numbers = torch.view_as_complex(wide.unflatten(-1, (pairs, 2)))
     return torch.view_as_real(numbers * unit).flatten(-2).to(x.dtype)
 

@@ -160,8 +160,8 @@ class XPos(Position):
         if not torch.compiler.is_compiling() and (high - low).max() > self.widest:
             raise PositionError(
                 f"xpos: the queries span {float((high - low).max()):.0f} positions, more than the "
-                f"{self.widest} whose scales fit in float32: read the sequence in shorter pieces, "
-                "with a cache",
+                f"{self.widest} whose scales fit in float32: set a larger scale_base, or read the "
+                "sequence in shorter pieces, with a cache",
                 code="positions.xpos-span",
             )
         return ((low + high) / 2).nan_to_num(0.0)  # a row of padding only: inf - inf

@@ -21,9 +21,9 @@ from typing import Any
 
 import torch
 
-from .. import CATALOGUE
+from .. import CATALOGUE, parse
 from ..base import Position
-from ..spec import Part, Spec, as_line, parse
+from ..spec import Part, Spec, as_line
 from .checks import CHECKS
 from .setup import TRAINED_LENGTH, CheckFailed, NotApplicable, Setup
 
@@ -151,7 +151,7 @@ def _spec_of(
     if isinstance(embedding, Spec):
         return embedding, CATALOGUE
     if isinstance(embedding, str):
-        return parse(embedding, CATALOGUE), CATALOGUE
+        return parse(embedding), CATALOGUE
     part = Part(embedding.__name__, tuple(options.items()))
     return Spec(((part,),)), {embedding.__name__: embedding}
 

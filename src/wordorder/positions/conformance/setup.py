@@ -44,9 +44,9 @@ class Setup:
 
     @property
     def shape(self) -> ModelShape:
-        """The shape of the model, which has two layers."""
-        length, causal = self.trained_length, self.causal
-        return ModelShape(self.heads, HEAD_DIM, layers=2, trained_length=length, causal=causal)
+        """The shape of the model, which has two layers, or all layers of a longer pattern."""
+        length, causal, layers = self.trained_length, self.causal, max(2, len(self.spec.layers))
+        return ModelShape(self.heads, HEAD_DIM, layers=layers, trained_length=length, causal=causal)
 
     def build_default(self) -> Composed:
         """Return the embedding as its constructor leaves it."""
