@@ -53,7 +53,7 @@ def test_parameters_of_child_modules_are_set_by_the_embedding(
 ) -> None:
     model = model_with(Net, monkeypatch)
     model.initialise(3)
-    values = torch.cat([p.flatten() for p in model.position.parameters()])
+    values = torch.cat([p.detach().flatten() for p in model.position.parameters()])
     assert float(values.min()) >= 5 and float(values.max()) <= 6
     again = model_with(Net, monkeypatch)
     again.initialise(3)

@@ -16,6 +16,7 @@ from small_config import TEXT, small_config
 
 import wordorder as wo
 from wordorder.errors import BadInput, Failed
+from wordorder.training.preconditions import notes_on_layers
 from wordorder.training.preparation import _validation_steps, steps_in
 from wordorder.training.training_data import read_training_data
 
@@ -117,3 +118,11 @@ def test_expected_validations_follow_the_options(config: wo.TrainConfig, average
     assert planned > 50
     during, _ = _validation_steps(each, data, planned)  # the final one comes after that time
     assert (planned + during) * 0.05 == pytest.approx(180, rel=0.01)
+
+
+def test_a_pattern_longer_than_the_model_has_a_note() -> None:
+    model = wo.ModelConfig(layers=2, position="rotary/rotary/alibi", windows=(4, 0, 4))
+    notes = notes_on_layers(model)
+    assert notes[0].startswith("note: --position rotary/rotary/alibi is a pattern of 3 layers")
+    assert notes[1].startswith("note: --windows 4 0 4 is a pattern of 3 layers")
+    assert notes_on_layers(replace(model, layers=3)) == []

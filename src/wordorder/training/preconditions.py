@@ -7,8 +7,9 @@ from dataclasses import replace
 from importlib.util import find_spec
 
 from wordorder.errors import BadInput
-from wordorder.model import shape_of
+from wordorder.model import ModelConfig, shape_of
 from wordorder.numerals import counted
+from wordorder.positions import parse
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.training.config import TrainConfig
 from wordorder.training.run import Run
@@ -54,6 +55,20 @@ def tokenizer_conflict(first: Run, options: Sequence[str]) -> BadInput:
         "--init",
         code="training.init-tokenizer",
     )
+
+
+def notes_on_layers(model: ModelConfig) -> list[str]:
+    """Return a note for each pattern over layers that is longer than the model."""
+    patterns = {
+        f"--position {model.position}": len(parse(model.position).layers),
+        f"--windows {' '.join(map(str, model.windows))}": len(model.windows),
+    }
+    return [
+        f"note: {name} is a pattern of {counted(length, 'layer')}, and the model has "
+        f"{model.layers}: the rest of the pattern is left out"
+        for name, length in patterns.items()
+        if length > model.layers and model.kind == "transformer"
+    ]
 
 
 def check_sample_prompt(config: TrainConfig, tokenizer: Tokenizer) -> None:

@@ -46,7 +46,7 @@ from wordorder.training.initial_run import with_initial_run
 from wordorder.training.initial_weights import weights_of
 from wordorder.training.moved_text import check_not_moved, resume_command, resuming
 from wordorder.training.plan import Plan, Timing, plan_of
-from wordorder.training.preconditions import check_extras, check_sample_prompt
+from wordorder.training.preconditions import check_extras, check_sample_prompt, notes_on_layers
 from wordorder.training.preparation import Preparation, memory_explained, prepare
 from wordorder.training.process_state import isolated_process_state
 from wordorder.training.ranks import ALONE, Ranks
@@ -152,7 +152,8 @@ def train_in_held_folder(
         )
     config, training_data, first = with_initial_run(config, trust=trust)
     check_sample_prompt(config, training_data.tokenizer)
-    for note in notes_on_text(first.config["data"], training_data.facts) if first else ():
+    on_text = notes_on_text(first.config["data"], training_data.facts) if first else []
+    for note in (*notes_on_layers(config.model), *on_text):
         show.say(note)
     if first and weights is None:
         weights = weights_of(first, shape_of(config.model))
