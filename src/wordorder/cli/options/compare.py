@@ -14,6 +14,7 @@ from annotated_types import Interval
 from wordorder.cli.arguments import parse
 from wordorder.cli.run_options import ModelOptions, RunOptions, check_overruled, defaults
 from wordorder.settings import DataName, PathName, Positive, Threads
+from wordorder.text.objective import TemplateName
 
 Hidden = tyro.conf.Suppress
 
@@ -32,7 +33,7 @@ class _Run(RunOptions):
     --store"""
     out: PathName | None = None
     """folder of the comparison; by default runs/compare"""
-    chat_template: Annotated[str, Hidden] = "auto"
+    chat_template: Annotated[TemplateName, Hidden] = "auto"
     shard: Annotated[bool, Hidden] = False
     init: Annotated[PathName | None, Hidden] = None
     objective: Annotated[Literal["next-token", "masked-token"], Hidden] = "next-token"
