@@ -275,55 +275,6 @@ def test_what_has_no_effect_is_read_over(tmp_path: Path, copy: Path) -> None:
     assert import_folder(copy, tmp_path / "run").comparisons
 
 
-# What the files of well-known models have, and no class of transformers reads.
-PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
-    "SmolLM2": ("LlamaForCausalLM", {"is_llama_config": True, "rope_interleaved": False}),
-    "Unsloth": ("LlamaForCausalLM", {"unsloth_version": "2024.9", "unsloth_fixed": True}),
-    "gpt2-medium": ("GPT2LMHeadModel", {"n_special": 0, "predict_special_tokens": True}),
-    "distilgpt2": ("GPT2LMHeadModel", {"_num_labels": 1, "output_past": True}),
-    "bloom": ("BloomForCausalLM", {"bias_dropout_fusion": True, "skip_bias_add": True}),
-    "multilingual BERT": (
-        "BertForMaskedLM",
-        {"directionality": "bidi", "pooler_fc_size": 768, "pooler_type": "first_token_transform"},
-    ),
-    "ModernBERT": ("ModernBertForMaskedLM", {"layer_norm_eps": 1e-5}),
-}
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_files_of_well_known_models_are_read(tmp_path: Path, name: str) -> None:
-    kind, values = PUBLISHED[name]
-    save_stock(tmp_path / "stock", kind, next(iter(STOCK[kind].values())))
-    fields(**values)(tmp_path / "stock")
-    assert import_folder(tmp_path / "stock", tmp_path / "run").comparisons
-
-
-def test_a_field_that_the_class_does_not_have_is_named(
-    tmp_path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fields(logits_cap=30.0)(copy)
-    imported = import_folder(copy, tmp_path / "run")
-    assert imported.comparisons and any("logits_cap" in note for note in imported.notes)
-    monkeypatch.setattr(importing, "find_spec", lambda name: None)  # then it may matter
-    with pytest.raises(BadInput) as caught:
-        import_folder(copy, tmp_path / "other")
-    assert caught.value.code == "interop.unknown-field"
-
-
-def test_added_tokens_without_a_row_are_left_out(tmp_path: Path, copy: Path) -> None:
-    """Gemma 3's tokenizer has a token for images, of which its text models have no row."""
-    values = json.loads((copy / "tokenizer.json").read_text())
-    vocabulary = values["model"]["vocab"]
-    ids = set(range(263)) - {*vocabulary.values(), *(t["id"] for t in values["added_tokens"])}
-    vocabulary |= {f"token {index}": index for index in ids}  # one for every row
-    token = {**values["added_tokens"][0], "id": 263, "content": "<image>", "special": True}
-    values["added_tokens"].append(token)
-    (copy / "tokenizer.json").write_text(json.dumps(values))
-    imported = import_folder(copy, tmp_path / "run")
-    assert any("<image>" in note for note in imported.notes)
-    assert Run.load(imported.folder).tokenizer.vocabulary_size == 263
-
-
 def test_older_keys_of_rotary_are_read(tmp_path: Path, copy: Path) -> None:
     scaling = {"type": "linear", "factor": 2.0}
     fields(rope_parameters=..., rope_theta=7e3, rope_scaling=scaling)(copy)

@@ -248,10 +248,9 @@ def resume_in_held_folder(
     ranks.check_batch_size(config.batch_size)
     ranks_before = compute.ranks
     compute = check_same(compute, config, inexact, show.say, ranks.count)
-    tokenizer = tokenizer_of(folder)
     checkpoint = checkpoints.load(folder / "training", show.say)
     check_architecture(folder, config.model, checkpoint)
-    training_data = read_training_data(config, tokenizer, recorded["data"].get("chat"))
+    training_data = read_training_data(config, tokenizer_of(folder), recorded["data"].get("chat"))
     if training_data.facts["content_hash"] != recorded["data"]["content_hash"] and not inexact:
         raise Refused(
             f"the text of {' '.join(config.data)} has changed since {folder} was trained on it: "
