@@ -69,6 +69,12 @@ def plain(measured: Measured) -> dict[str, Any]:
         if loss is not None:
             record["perplexity"] = perplexity(loss.loss_nats)
             record["interval"] = interval_around(loss.loss_nats, loss)
+    measured_lengths = () if measured.context is None else measured.context.lengths
+    parts = zip(values["loss"]["by_position"], measured.loss.by_position, strict=True)
+    lengths = zip(context["lengths"] if context else (), measured_lengths, strict=True)
+    for record, part in (*parts, *lengths):
+        shown = part.loss_nats is not None
+        record["interval"] = interval_around(part.loss_nats, part) if shown else None
     # One number for each of possibly many thousand documents.
     del values["loss"]["cluster_sums"], values["loss"]["cluster_tokens"]
     if not measured.loss.answers_only:
