@@ -227,6 +227,7 @@ def test_what_yaml_reads_otherwise_is_taken_as_it_was_meant() -> None:
             "--position is an option of transformers, but --model is gru",
         ),
         ("--model gru --windows 4", "--windows is an option of transformers"),
+        ("--model gru --preset gpt2-nano", "but --model is gru: use --preset nano"),
         ("--model gru --embedding-norm", "--embedding-norm is an option of transformers"),
         ("--max-restarts 3", "add --ranks 2 or more, or leave it out"),
         (

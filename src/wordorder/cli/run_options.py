@@ -228,6 +228,13 @@ def check_overruled(given: Given, options: RunOptions) -> None:
     Raises:
         BadInput: an option has no effect.
     """
+    family, _, size = (given.preset or "").rpartition("-")
+    if family and options.model.kind == "gru":
+        raise BadInput(
+            f"--preset {given.preset} is an architecture of transformers, but --model is gru: use "
+            f"--preset {size}",
+            code="cli.family-of-gru",
+        )
     if options.init is not None:
         _check_tokenizer(given, options.init)
     for condition, overruling, names, error in _overruling(options):
