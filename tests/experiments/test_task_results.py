@@ -268,3 +268,18 @@ def test_a_mean_is_in_its_interval(rare: tuple[float, ...]) -> None:
 def test_equal_shares_have_an_interval_whatever_rounding_does(share: float, seeds: int) -> None:
     low, high = interval_of([share] * seeds)
     assert low < share - 0.05 and high > share + 0.05
+
+
+def test_what_a_report_leaves_out_makes_no_leader() -> None:
+    """Choosing tasks or embeddings after a look would find a leader by chance."""
+    runs = [
+        *same("none", *[(1, 0.9, 0.9, 0.9)] * 4),
+        *same("t5", *[(1, 0.1, 0.1, 0.1)] * 4),
+    ]
+    fields = [COPY], ["none", "t5"], 4, runs, []
+    alone = " ".join(verdict(task_results(*fields)))
+    assert "generalises best in every seed" in alone
+    rival = " ".join(verdict(task_results(*fields, [("copy", "alibi")])))
+    assert "results of alibi in this folder are left out" in rival
+    tasks = " ".join(verdict(task_results(*fields, [("sort", "none"), ("reverse", "none")])))
+    assert "at least" in tasks and "seeds of each are needed" in tasks

@@ -6,7 +6,7 @@ The only inputs are `tasks.json` (the settings) and `results.jsonl` (a line for 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from wordorder.experiments.task_results import (
 from wordorder.experiments.task_training import Protocol
 from wordorder.experiments.task_views import FIGURES, curves, lengths
 from wordorder.experiments.wording import listed
+from wordorder.names import file_name
 from wordorder.numerals import counted
 from wordorder.panels import Panel
 from wordorder.table import Table
@@ -139,7 +140,19 @@ def read_grid(folder: Path) -> Grid:
         for line in lines
         if "failed" in line
     ]
-    return Grid(record, done, task_results(protocols, positions, seeds, done, failed))
+    results = task_results(protocols, positions, seeds, done, failed, _left_out(folder, record))
+    return Grid(record, done, results)
+
+
+def _left_out(folder: Path, record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the tasks and embeddings, by file name, with results that a grid does not ask for."""
+    tasks = {protocol["task"] for protocol in record["protocols"]}
+    names = {file_name(position) for position in record["positions"]}
+    found = {
+        (path.parent.name, path.stem.rpartition("-seed")[0])
+        for path in folder.glob("runs/*/*-seed*.json")
+    }
+    return sorted(each for each in found if each[0] not in tasks or each[1] not in names)
 
 
 def table_csv(results: TaskResults) -> str:

@@ -108,6 +108,7 @@ class TaskResults:
         rows: for each task and embedding the last checkpoint and the best.
         failed: a line for each run that failed.
         seeds: the requested number.
+        left_out: the task and the embedding of results in the folder that this grid leaves out.
     """
 
     protocols: tuple[Protocol, ...]
@@ -115,6 +116,12 @@ class TaskResults:
     seeds: int
     rows: tuple[TaskScore, ...]
     failed: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks a lead may be found on by chance, those left out included."""
+        return len({protocol.task for protocol in self.protocols} | {t for t, _ in self.left_out})
 
     def of(self, task: str, checkpoint: Checkpoint = "last") -> list[TaskScore]:
         """Return the rows of a task at one kind of checkpoint."""
@@ -136,12 +143,14 @@ def task_results(
     seeds: int,
     results: Iterable[Mapping[str, Any]],
     failed: Iterable[str],
+    left_out: Iterable[tuple[str, str]] = (),
 ) -> TaskResults:
     """Return the results of a grid of runs.
 
     Args:
         results: of `train_on_task`.
         failed: a line for each failed run.
+        left_out: the task and the embedding of other results.
     """
     curves = {(r["protocol"]["task"], r["position"], r["seed"]): r["curve"] for r in results}
     rows = []
@@ -151,7 +160,8 @@ def task_results(
             done = {key[2]: curves[key] for key in keys if key in curves}
             if done:
                 rows += [_row(protocol, position, done, kind) for kind in ("last", "best")]
-    return TaskResults(tuple(protocols), tuple(positions), seeds, tuple(rows), tuple(failed))
+    own = tuple(protocols), tuple(positions), seeds, tuple(rows), tuple(failed)
+    return TaskResults(*own, tuple(left_out))
 
 
 def _row(
@@ -274,7 +284,7 @@ def verdict(results: TaskResults) -> list[str]:
 def _chance(protocol: Protocol, results: TaskResults) -> float:
     """Return the probability of a lead by chance; 0 if no lead can be claimed."""
     seeds = [len(row.seeds) for row in _judged(protocol, results)]
-    return chance_to_lead(seeds) if may_lead(seeds, len(results.protocols)) else 0.0
+    return chance_to_lead(seeds) if may_lead(seeds, results.tasks) else 0.0
 
 
 def _seeds_to_lead(embeddings: int, tasks: int) -> int:
@@ -323,10 +333,15 @@ def _leader(
     line = f"{_scored([first, *level])} {task.beyond}"
     if level:
         line += ", not distinguishable with these seeds"
-    elif leads(first.beyond or (), [r.beyond or () for r in others], len(results.protocols)):
+    elif hidden := [position for name, position in results.left_out if name == protocol.task]:
+        line = (
+            f"{_name(first)} leads, {_share(first)} {task.beyond}; whether it is the best is not "
+            f"said, because results of {listed(hidden)} in this folder are left out"
+        )
+    elif leads(first.beyond or (), [r.beyond or () for r in others], results.tasks):
         line = f"{_name(first)} generalises best in every seed: {_share(first)} {task.beyond}"
     else:
-        needed = _seeds_to_lead(1 + len(others), len(results.protocols))
+        needed = _seeds_to_lead(1 + len(others), results.tasks)
         luck = 100 * chance_to_lead([len(row.seeds) for row in (first, *others)])
         seeds = "every seed" if len(first.seeds) > 1 else "its one seed"
         line = (
