@@ -48,9 +48,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def replacing_folder(path: str | Path, *, last: str = "") -> Iterator[Path]:
     """Yield a temporary folder, which replaces the folder at `path` at the end.
 
-    Two renames are needed: a kill between them leaves no folder at `path`. Use it for folders that
-    can be recreated, or that have an older version next to them. Into an empty folder the files are
-    moved: a shell may stand in it, and it may be a link to another disk.
+    A folder with files is replaced by two renames: a kill between them leaves none at `path`. Into
+    an empty folder the files are moved one by one, because a shell may stand in it. Use it for
+    folders that can be recreated, or that have an older version next to them.
 
     Args:
         last: the file that is moved last, which says that the others are complete.
@@ -69,6 +69,7 @@ def replacing_folder(path: str | Path, *, last: str = "") -> Iterator[Path]:
         if path.is_dir() and not any(path.iterdir()):
             for file in sorted(beside.iterdir(), key=lambda file: file.name == last):
                 file.rename(path / file.name)
+            flush(path)
         else:
             if path.exists():
                 path.rename(folder / "replaced")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from wordorder.cli import run_options
+from wordorder.cli.options import compare
 from wordorder.cli.options.train import read_options
 from wordorder.errors import BadInput
 from wordorder.model import ModelConfig
@@ -41,3 +44,15 @@ def test_a_given_development_text_chooses_without_a_share_of_the_text(choice: st
     with pytest.raises(BadInput) as caught:
         read_options(typed)
     assert caught.value.code in ("cli.overruled-keep", "training.average-without-choice")
+
+
+@pytest.mark.parametrize(
+    ("read", "option"), [(read_options, "ranks"), (compare.read_options, "seeds")]
+)
+def test_options_of_the_command_line_alone_are_told_to_be_typed(
+    tmp_path: Path, read: Callable[[list[str]], object], option: str
+) -> None:
+    (tmp_path / "c.yaml").write_text(f"{option}: 2\n", encoding="utf-8")
+    with pytest.raises(BadInput, match=f"a file cannot set it, type --{option}") as caught:
+        read(["--config", str(tmp_path / "c.yaml")])
+    assert caught.value.code == "cli.config-typed-alone"

@@ -51,7 +51,12 @@ def test_a_learned_table_is_stretched() -> None:
 
 @pytest.mark.parametrize(
     ("position", "trained", "rows"),
-    [("learned:length=32", 16, 32), ("offset:most=8+learned", 24, 40)],
+    [
+        ("learned:length=32", 16, 32),
+        ("learned:length=32,rank=14", 16, 32),
+        ("randomized:limit=64+learned:length=64", 64, 64),
+        ("offset:most=8+learned", 24, 40),
+    ],
 )
 def test_rows_that_were_never_trained_are_left_out(position: str, trained: int, rows: int) -> None:
     """Resampling a table of more rows than training read must not spread the others."""

@@ -16,6 +16,8 @@ from small_config import TEXT, small_config
 
 import wordorder as wo
 from wordorder.errors import BadInput, Failed
+from wordorder.model import make_model
+from wordorder.positions import PositionError
 from wordorder.training.preconditions import notes_on_layers
 from wordorder.training.preparation import _validation_steps, steps_in
 from wordorder.training.training_data import read_training_data
@@ -126,3 +128,21 @@ def test_a_pattern_longer_than_the_model_has_a_note() -> None:
     assert notes[0].startswith("note: --position rotary/rotary/alibi is a pattern of 3 layers")
     assert notes[1].startswith("note: --windows 4 0 4 is a pattern of 3 layers")
     assert notes_on_layers(replace(model, layers=3)) == []
+
+
+@pytest.mark.parametrize(
+    ("position", "code"),
+    [
+        ("alibi+alibi", "twice-in-a-layer"),
+        ("rotary/offset:most=4+offset:most=4", "twice-in-a-layer"),
+        ("randomized+rotary/rotary", "sampled-in-some-layers"),
+    ],
+)
+def test_embeddings_that_older_runs_may_have_are_refused_in_new_ones(
+    config: wo.TrainConfig, position: str, code: str
+) -> None:
+    model = replace(config.model, position=position, layers=2)
+    make_model(model)  # an older run is read all the same
+    with pytest.raises(PositionError) as caught:
+        wo.train(replace(config, model=model))
+    assert caught.value.code == f"positions.{code}"

@@ -210,6 +210,6 @@ def test_a_file_that_could_not_be_written_is_refused_before_training(
 
 def test_a_binary_file_of_another_kind_is_named_in_one_line(tmp_path: Path) -> None:
     fast_text = written(tmp_path / "cc.bin", b"\xba\x16\x4f\x2f\x0c\x00\x00\x00" + bytes(300))
-    with pytest.raises(BadInput, match="another kind than word2vec's") as caught:
+    with pytest.raises(BadInput, match="nor word2vec's binary format") as caught:
         read(fast_text)
     assert caught.value.code == "words.other-binary"

@@ -133,8 +133,7 @@ def show_description(
     parts, rows = facts["split"], []
     for what in ("documents", *counts):
         numbers = [part[what] for part in parts.values()]
-        cut = what == "documents" and facts["split_rule"]["rule"] == "tail"  # a part of each
-        whole = facts[what] if cut else sum(numbers)
+        whole = facts[what] if what == "documents" else sum(numbers)  # one may be cut in two
         rows.append([what.replace("_", " "), *(f"{n:,}" for n in (whole, *numbers))])
     console.print(Table(["", "all", *parts], rows).terminal())
     console.print()

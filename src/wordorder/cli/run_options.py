@@ -7,7 +7,7 @@ checked when all values are known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any
 
@@ -33,8 +33,6 @@ SIZES = frozenset(
     "width layers heads key_value_heads head_dim feed_forward_width expert_width trained_length "
     "init".split()
 )
-# Options of a command line alone.
-TYPED_ALONE = "resume inexact trust find_learning_rate ranks max_restarts json config".split()
 OF_TRANSFORMERS = (
     "position key_value_heads head_dim feed_forward feed_forward_width norm_placement "
     "parallel_residual qk_norm windows first_norm embedding_norm attention_softcap attention_sinks"
@@ -84,6 +82,7 @@ def defaults(
     arguments: Sequence[str],
     preset: str | None = None,
     kind: type[RunOptions] = RunOptions,
+    typed_alone: Iterable[str] = (),
     **values: Any,
 ) -> Given:
     """Return the defaults for a command line.
@@ -94,6 +93,7 @@ def defaults(
         arguments: the arguments after the command.
         preset: the preset of this command by default.
         kind: the class of the options; a --config file may not set fields that it hides.
+        typed_alone: further options of the command, which a --config file may not set either.
         values: further defaults of this command.
 
     Raises:
@@ -106,7 +106,7 @@ def defaults(
             checked(f"--{name}", PathName, early[name])
     written = read_config_file(early["config"]) if "config" in early else {}
     requested = _preset(early, written)
-    model, run = _of_file(early.get("config", ""), written, kind)
+    model, run = _of_file(early.get("config", ""), written, kind, typed_alone)
     if typed & {*LENGTHS}:  # a typed length replaces any length in the file
         run = {name: value for name, value in run.items() if name not in LENGTHS}
     own_model, own_run = by_name(values)
@@ -120,6 +120,11 @@ def defaults(
     run["model"] = _unchecked(type(kind().model), {**sizes, **own_model, **model})
     options = _unchecked(kind, {**of_preset, **own_run, **run})
     return Given(requested, options, typed, frozenset(written))
+
+
+def only_typed(options: type) -> list[str]:
+    """Return the options of a command besides those of its run, which a file cannot set."""
+    return [each.name for each in fields(options) if each.name not in ("preset", "train")]
 
 
 def _preset(early: Mapping[str, str], written: dict[str, Any]) -> str | None:
@@ -136,7 +141,10 @@ def _preset(early: Mapping[str, str], written: dict[str, Any]) -> str | None:
 
 
 def _of_file(
-    name: str, written: Mapping[str, Any], kind: type[RunOptions]
+    name: str,
+    written: Mapping[str, Any],
+    kind: type[RunOptions],
+    typed_alone: Iterable[str],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what a --config file sets of the model and of the run, each value checked by itself.
 
@@ -148,8 +156,7 @@ def _of_file(
             f"{hidden[0]} in {name}: this command has no such option, leave it out",
             code="cli.config-hidden-option",
         )
-    if typed_alone := [option for option in TYPED_ALONE if option in written]:
-        option = typed_alone[0]
+    if option := next((option for option in typed_alone if option in written), None):
         raise BadInput(
             f"{option} in {name}: a file cannot set it, type --{option.replace('_', '-')}",
             code="cli.config-typed-alone",

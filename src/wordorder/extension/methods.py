@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wordorder.errors import BadInput
 from wordorder.extension.base_bound import smallest_base
 from wordorder.model import ModelConfig
-from wordorder.positions import ModelShape, Part, Spec, find, parse
+from wordorder.positions import ModelShape, Part, Spec, build, find, parse
 from wordorder.positions.defaults import YARN_TURNS, yarn_turns
 
 ROTARY_OPTIONS = ("base", "fraction", "proportional", "layout")
@@ -145,7 +145,7 @@ def _unchanged(part: Part, stretch: Stretch) -> Part:
 
 
 METHODS: dict[str, Method] = {
-    "unchanged": Method((), _unchanged, "the embedding unchanged", "-"),
+    "unchanged": Method((), _unchanged, "the embedding as it was trained", "-"),
     "interpolate": Method(
         ("rotary",),
         _scaled("linear", "factor"),
@@ -257,13 +257,17 @@ def respelled(method: str, model: ModelConfig, stretch: Stretch) -> str:
     def respell(part: Part, rows: int) -> Part:
         part = with_lengths(part, model.shape, stretch.length)
         if part.name == "learned" and method != "unchanged":  # it is resampled
-            part = Part(part.name, tuple({**dict(part.options), "length": rows}.items()))
+            options = dict(part.options)
+            options["length"] = max(rows, int(options.get("rank", 0)))
+            part = Part(part.name, tuple(options.items()))
         acts = part.name in kind.acts_on or not kind.acts_on
         return kind.respell(part, stretch) if acts else part
 
     def respell_layer(layer: tuple[Part, ...]) -> tuple[Part, ...]:
-        offsets = [with_lengths(p, model.shape, 0) for p in layer if p.name == "offset"]
-        rows = stretch.length + sum(int(dict(p.options)["most"]) for p in offsets)
+        others = [part for part in layer if part.name != "learned"] or [Part("none")]
+        others = [with_lengths(part, model.shape, stretch.length) for part in others]
+        longer = replace(model.shape, trained_length=stretch.length)
+        rows = build(Spec((tuple(others),)), longer).max_training_position + 1
         return tuple(respell(part, rows) for part in layer)
 
     return str(Spec(tuple(respell_layer(layer) for layer in parse(model.position).layers)))

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 
 from wordorder.model import LanguageModel
-from wordorder.positions import Learned, Sum
+from wordorder.positions import Learned
 
 
 @torch.no_grad()
@@ -34,14 +34,8 @@ def with_position(model: LanguageModel, spec: str, length: int = 0) -> LanguageM
                 continue
             longer = length > model.config.trained_length
             if isinstance(old, Learned) and (longer or old.rows != new.rows):
-                old = old.resampled(new.rows, _trained_rows(before, old.rows))
+                trained = min(old.rows, model.position.max_training_position + 1)
+                old = old.resampled(new.rows, trained)
             new.load_state_dict(old.state_dict())
     other.compute_dtype, other.attention_kernel = model.compute_dtype, model.attention_kernel
     return other.to(next(model.parameters()).device).eval()
-
-
-def _trained_rows(layer: Sum, rows: int) -> int:
-    """Return how many rows of a learned table training read: a table may have more."""
-    fed = [part.max_training_position for part in layer.parts]
-    longest = max((last + 1 for last in fed if last is not None), default=0)
-    return min(rows, longest or layer.shape.trained_length)

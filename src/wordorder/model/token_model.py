@@ -249,10 +249,11 @@ class TokenModel(nn.Module):
             owner, _, kind = part.name.rpartition(".")
             part_seed = zlib.crc32(part.name.encode()) ^ (seed * 0x9E3779B1 & SEED_MASK)
             generator = torch.Generator().manual_seed(part_seed)
-            if (position := _position_of(owner, modules)) is not None:
+            position, is_own = _position_of(owner, modules)
+            if not is_own:
+                part.value.copy_(self.initial_value(owner, kind, part.value, generator))
+            if position is not None:
                 position.reset_parameters(generator)
-                continue
-            part.value.copy_(self.initial_value(owner, kind, part.value, generator))
 
     def initial_value(
         self, owner: str, kind: str, parameter: Tensor, generator: torch.Generator
@@ -329,20 +330,24 @@ class TokenModel(nn.Module):
         }
 
 
-def _position_of(owner: str, modules: Mapping[str, nn.Module]) -> Resettable | None:
-    """Return the positional embedding that a module belongs to, the innermost one, or None.
+def _position_of(owner: str, modules: Mapping[str, nn.Module]) -> tuple[Resettable | None, bool]:
+    """Return the innermost positional embedding around a module, and whether it is the module.
+
+    None where there is none, or where it leaves the initial values of its children to the model.
 
     Raises:
-        PositionError: it cannot set the initial values of its parameters.
+        PositionError: it has parameters of its own and cannot set their initial values.
     """
-    while owner and not isinstance(module := modules.get(owner), Position):
-        owner = owner.rpartition(".")[0]
-    if not owner:
-        return None
-    if not isinstance(module, Resettable):
+    name = owner
+    while name and not isinstance(modules.get(name), Position):
+        name = name.rpartition(".")[0]
+    position, is_own = modules.get(name) if name else None, bool(name) and name == owner
+    if isinstance(position, Resettable):
+        return position, is_own
+    if is_own:
         raise PositionError(
-            f"{type(module).__name__} has parameters and no method reset_parameters(generator), "
+            f"{type(position).__name__} has parameters and no method reset_parameters(generator), "
             "which sets their initial values: add it",
             code="positions.not-resettable",
         )
-    return module
+    return None, False

@@ -22,24 +22,17 @@ def build(spec: Spec, shape: ModelShape, catalogue: Mapping[str, type[Position]]
     """Return the embeddings of a spec for a model of this shape.
 
     Raises:
-        PositionError: an option out of range; an input embedding, or one that samples positions,
-            that is not in every layer; the same embedding twice, or two whole-row embeddings or
-            softmax scales, in one sum.
+        PositionError: an option out of range, an input embedding that is not in every
+            layer, or two whole-row embeddings or softmax scales in one sum.
     """
     pattern = [spec.layers[i % len(spec.layers)] for i in range(shape.layers)]
     for part in {part for layer in pattern for part in layer}:
-        hooks = find(part.name, catalogue).active_hooks()
-        before = "added to the input" if "embed" in hooks else "used to sample positions"
-        if {"embed", "sample_positions"} & hooks and not all(part in layer for layer in pattern):
+        everywhere = all(part in layer for layer in pattern)
+        if "embed" in find(part.name, catalogue).active_hooks() and not everywhere:
             raise PositionError(
-                f"{spec}: {part.name} is {before}, before all layers: "
+                f"{spec}: {part.name} is added to the input, before all layers: "
                 "put it in every layer of the pattern, or in none",
                 code="positions.input-in-some-layers",
-            )
-        if any(layer.count(part) > 1 for layer in pattern):
-            raise PositionError(
-                f"{spec}: {part} is twice in one layer: give it once",
-                code="positions.twice-in-a-layer",
             )
     return Composed(pattern, shape, catalogue)
 
@@ -263,10 +256,9 @@ class Composed(nn.Module):
 
     def _check_training_positions(self) -> None:
         """Raise if training would feed positions that one of the embeddings cannot represent."""
-        last = self.shape.trained_length - 1
-        fed = [(p, m) for p in self.embeddings if (m := p.max_training_position) is not None]
-        largest = last + sum(most - last for _, most in fed)
-        source = type(fed[0][0]).__name__ if fed else "the trained length"
+        largest = self.max_training_position
+        fed = [p for p in self.embeddings if p.max_training_position is not None]
+        source = type(fed[0]).__name__ if fed else "the trained length"
         if self.max_position is not None and largest > self.max_position:
             limited = next(p for p in self.embeddings if p.max_position == self.max_position)
             remedy = f": set length={largest + 1}" if "length" in limited.options() else ""
@@ -299,6 +291,13 @@ class Composed(nn.Module):
         each = [p.max_position for p in self.embeddings]
         limits = [limit for limit in each if limit is not None]
         return min(limits) if limits else None
+
+    @property
+    def max_training_position(self) -> int:
+        """The largest position that training may feed: samplers add to one another."""
+        last = self.shape.trained_length - 1
+        fed = [m for p in self.embeddings if (m := p.max_training_position) is not None]
+        return last + sum(most - last for most in fed)
 
     @property
     def widest(self) -> int | None:

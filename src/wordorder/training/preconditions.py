@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from wordorder.errors import BadInput
 from wordorder.model import ModelConfig, shape_of
 from wordorder.numerals import counted
-from wordorder.positions import parse
+from wordorder.positions import PositionError, find, parse
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.training.config import TrainConfig
 from wordorder.training.run import Run
@@ -25,6 +25,26 @@ def check_extras(config: TrainConfig) -> None:
         raise BadInput(
             "--tensorboard needs the tensorboard package: pip install 'wordorder[tensorboard]'",
             code="training.tensorboard-missing",
+        )
+
+
+def check_ranks(config: TrainConfig, ranks: int) -> None:
+    """Check that so many processes can train the model together.
+
+    Raises:
+        BadInput: experts on several, or weights to be split on a single one.
+    """
+    if config.model.experts and ranks > 1:
+        raise BadInput(
+            "a mixture of experts is trained by one process, because its loads are those of the "
+            "whole batch: leave out --ranks, or --experts",
+            code="training.experts-on-ranks",
+        )
+    if config.shard and ranks == 1:
+        raise BadInput(
+            "--shard splits the weights over several ranks, but there is only one: add --ranks 2 "
+            "or more, or leave --shard out",
+            code="training.shard-alone",
         )
 
 
@@ -55,6 +75,29 @@ def tokenizer_conflict(first: Run, options: Sequence[str]) -> BadInput:
         "--init",
         code="training.init-tokenizer",
     )
+
+
+def check_layers(model: ModelConfig) -> None:
+    """Check a new model's embeddings for what runs of older versions may have.
+
+    Raises:
+        PositionError: the same embedding twice in one layer, where it acts once or twice by its
+            kind; or one that samples positions in some layers only, although it acts on all.
+    """
+    spec = parse(model.position)
+    for part in spec.parts:
+        if any(layer.count(part) > 1 for layer in spec.layers):
+            raise PositionError(
+                f"{spec}: {part} is twice in one layer: give it once",
+                code="positions.twice-in-a-layer",
+            )
+        samples = "sample_positions" in find(part.name).active_hooks()
+        if samples and not all(part in layer for layer in spec.layers):
+            raise PositionError(
+                f"{spec}: {part.name} samples the positions of all layers: put it in every layer "
+                "of the pattern, or in none",
+                code="positions.sampled-in-some-layers",
+            )
 
 
 def notes_on_layers(model: ModelConfig) -> list[str]:

@@ -46,7 +46,13 @@ from wordorder.training.initial_run import with_initial_run
 from wordorder.training.initial_weights import weights_of
 from wordorder.training.moved_text import check_not_moved, resume_command, resuming
 from wordorder.training.plan import Plan, Timing, plan_of
-from wordorder.training.preconditions import check_extras, check_sample_prompt, notes_on_layers
+from wordorder.training.preconditions import (
+    check_extras,
+    check_layers,
+    check_ranks,
+    check_sample_prompt,
+    notes_on_layers,
+)
 from wordorder.training.preparation import Preparation, memory_explained, prepare
 from wordorder.training.process_state import isolated_process_state
 from wordorder.training.ranks import ALONE, Ranks
@@ -136,21 +142,13 @@ def train_in_held_folder(
     # Absolute paths, so that the run can be resumed from another working directory.
     config = with_whole_paths(replace(config, out=str(folder)))
     check_extras(config)
+    check_layers(config.model)
     pick_device(config.device)  # before the text is read, which may take minutes
     ranks.check_batch_size(config.batch_size)
-    if config.model.experts and ranks.count > 1:
-        raise BadInput(
-            "a mixture of experts is trained by one process, because its loads are those of the "
-            "whole batch: leave out --ranks, or --experts",
-            code="training.experts-on-ranks",
-        )
-    if config.shard and ranks.count == 1:
-        raise BadInput(
-            "--shard splits the weights over several ranks, but there is only one: add --ranks 2 "
-            "or more, or leave --shard out",
-            code="training.shard-alone",
-        )
-    config, training_data, first = with_initial_run(config, trust=trust)
+    check_ranks(config, ranks.count)
+    config, training_data, first = with_initial_run(
+        config, trust=trust, in_code=command is None and weights is None
+    )
     check_sample_prompt(config, training_data.tokenizer)
     on_text = notes_on_text(first.config["data"], training_data.facts) if first else []
     for note in (*notes_on_layers(config.model), *on_text):

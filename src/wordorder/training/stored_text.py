@@ -176,18 +176,17 @@ def check_template(
     template: ChatTemplate,
     needed: ChatTemplate,
     of: str,
-    remedy: str = "give the text itself",
 ) -> None:
     """Check that a store has the template that is needed.
 
     Args:
         of: what needs it, for the message.
-        remedy: what else can be done than to prepare the store again.
 
     Raises:
         BadInput: it has another one.
     """
     if template.content_hash != needed.content_hash:
+        remedy = "give the text itself"
         if needed.name != JinjaTemplate.name:  # which no store can have
             remedy = f"prepare its text again with --chat-template {needed.name}, or {remedy}"
         raise BadInput(
@@ -220,8 +219,7 @@ def stored_template(
             code="training.store-other-template",
         )
     if chat is not None and config.chat_template == "auto":
-        own, keep = recorded_template(chat), f"add --chat-template {template.name}"
-        check_template(text, template, own, f"--init {config.init}", keep)
+        check_template(text, template, recorded_template(chat), "the run")
     return template
 
 

@@ -277,7 +277,7 @@ def _tokenized(
             for part in (split.training, split.development, split.validation)
         )
     except BadInput as error:
-        if config.init is None or requested_size or fitted_on:
+        if config.init is None:
             raise
         raise BadInput(
             f"the tokenizer of --init {config.init}: {error}", code="training.init-not-encoded"

@@ -85,14 +85,14 @@ def _read(path: Path, file: IO[bytes], tell: Callable[[], Any]) -> tuple[list[st
     first = file.readline().removeprefix(codecs.BOM_UTF8)
     count, dimensions = _header(path, first)
     lines = file.readlines(SNIFFED) if count else [first]
-    if _is_binary(lines):
-        if not count:
-            raise BadInput(
-                f"{path} is a binary file of another kind than word2vec's: give vectors as text, "
-                "such as the .vec file of fastText",
-                code="words.other-binary",
-            )
+    if count and _is_binary(lines):
         return _read_binary(path, file, b"".join(lines), count, dimensions, tell)
+    if not count and first.translate(None, CONTROLS) != first:
+        raise BadInput(
+            f"{path} is neither text in UTF-8 nor word2vec's binary format: give vectors as text, "
+            "such as the .vec file of fastText",
+            code="words.other-binary",
+        )
     return _read_text(path, file, lines, count, dimensions, tell)
 
 

@@ -12,7 +12,13 @@ import tyro
 from annotated_types import Interval
 
 from wordorder.cli.arguments import parse
-from wordorder.cli.run_options import ModelOptions, RunOptions, check_overruled, defaults
+from wordorder.cli.run_options import (
+    ModelOptions,
+    RunOptions,
+    check_overruled,
+    defaults,
+    only_typed,
+)
 from wordorder.settings import DataName, PathName, Positive, Threads
 from wordorder.text.objective import TemplateName
 
@@ -90,7 +96,7 @@ def read_options(arguments: list[str]) -> CompareOptions:
     typed = {word.partition("=")[0] for word in arguments}
     own = {"trained_length": 64, "batch_size": 32}
     sizes = {} if typed & {"--preset", "--config"} else own
-    given = defaults(arguments, "nano", _Run, **sizes)
+    given = defaults(arguments, "nano", _Run, only_typed(CompareOptions), **sizes)
     options = parse(
         tyro.conf.OmitArgPrefixes[CompareOptions],
         arguments,

@@ -9,7 +9,7 @@ import tyro
 from annotated_types import Interval
 
 from wordorder.cli.arguments import parse
-from wordorder.cli.run_options import RunOptions, check_overruled, defaults
+from wordorder.cli.run_options import RunOptions, check_overruled, defaults, only_typed
 from wordorder.errors import BadInput
 from wordorder.settings import PathName
 
@@ -55,7 +55,7 @@ class TrainOptions:
 
 def read_options(arguments: list[str]) -> TrainOptions:
     """Parse the arguments; --help prints the help and exits."""
-    given = defaults(arguments)
+    given = defaults(arguments, typed_alone=only_typed(TrainOptions))
     options = parse(
         tyro.conf.OmitArgPrefixes[TrainOptions],
         arguments,

@@ -16,7 +16,8 @@ from wordorder.errors import BadInput
 from wordorder.model import LanguageModel
 from wordorder.settings import formatted
 
-# Of every family: names, tokens, what training or generation reads.
+# Of every family: names, tokens, what training or generation reads, and what published files have
+# although no class of transformers reads it.
 WITHOUT_EFFECT = frozenset(
     "_attn_implementation _attn_implementation_autoset _commit_hash _name_or_path _num_labels "
     "activation_dropout architectures "
