@@ -12,7 +12,7 @@ from wordorder.training.training_data import TrainingData, read_training_data, w
 
 
 def with_initial_run(
-    config: TrainConfig, *, trust: bool, in_code: bool
+    config: TrainConfig, *, trust: bool, in_code: bool = False
 ) -> tuple[TrainConfig, TrainingData, Run | None]:
     """Return the configuration, its text, and the run of --init.
 
