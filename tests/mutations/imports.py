@@ -284,8 +284,8 @@ MUTANTS = (
     slip(
         "not compared",
         "import_folder.py",
-        'if find_spec("transformers") is None:',
-        "if True:",
+        'if find_spec("transformers") is None:\n        missing',
+        "if True:\n        missing",
         REFUSED,
     ),
 )
