@@ -152,6 +152,11 @@ def test_other_tables_hold_them(write: Write, row: dict[str, Any], name: str) ->
     assert [document.turns for document in load_corpus(name).documents] == [expected]
 
 
+def test_a_file_of_one_conversation_is_read(write: Write) -> None:
+    (document,) = load_corpus(write(GOOD, name="one.json")).documents
+    assert document.turns == (Turn("user", "a?"), Turn("assistant", "b."))
+
+
 def test_a_row_of_no_form_is_told_them(write: Write) -> None:
     with pytest.raises(BadInput) as caught:
         load_corpus(write({"instruction": "a?", "reply": "b."}))

@@ -225,7 +225,8 @@ def rows_of_json(text: str, source: str, column: str) -> Iterator[TableRow]:
         whole = [{column: value} for value in values]
     elif isinstance(whole, dict):
         lists = [value for value in whole.values() if isinstance(value, list)]
-        whole = lists[0] if len(lists) == 1 and column not in whole else [whole]
+        holds_rows = len(lists) == 1 and column not in whole and not _is_conversation(lists[0])
+        whole = lists[0] if holds_rows else [whole]
     if not isinstance(whole, list):
         raise BadInput(
             f"{source} is a JSON {type(whole).__name__}: it must be an array of objects with a "
@@ -234,6 +235,11 @@ def rows_of_json(text: str, source: str, column: str) -> Iterator[TableRow]:
         )
     for number, values in enumerate(whole, start=1):
         yield TableRow(values, f"{source}, row {number}")
+
+
+def _is_conversation(values: list[Any]) -> bool:
+    """Return whether a list is of turns, as in `{"messages": [{"role": "user", ...}, ...]}`."""
+    return bool(values) and all(isinstance(v, dict) and {"role", "from"} & set(v) for v in values)
 
 
 def rows_of_csv(text: str, source: str, delimiter: str) -> Iterator[TableRow]:

@@ -103,4 +103,6 @@ def read_options(arguments: list[str]) -> GenerateOptions:
             "--stop is empty: give a text that is to end the generated one, or leave it out",
             code="cli.generate-empty-stop",
         )
-    return replace(options, stop=tuple(decode_argument(text, "--stop") for text in options.stop))
+    stop = tuple(decode_argument(text, "--stop") for text in options.stop)
+    system = options.system and decode_argument(options.system, "--system")
+    return replace(options, stop=stop, system=system)
