@@ -48,9 +48,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def replacing_folder(path: str | Path, *, last: str = "") -> Iterator[Path]:
     """Yield a temporary folder, which replaces the folder at `path` at the end.
 
-    A folder with files is replaced by two renames: a kill between them leaves none at `path`. Into
-    an empty folder the files are moved one by one, because a shell may stand in it. Use it for
-    folders that can be recreated, or that have an older version next to them.
+    A folder with files is replaced by two renames: a kill between them leaves none at `path`. An
+    empty folder is kept, since it may be the working directory of a shell, and the files are moved
+    into it one by one. Use this function for folders that can be recreated, or that have an older
+    version next to them.
 
     Args:
         last: the file that is moved last, which says that the others are complete.

@@ -170,7 +170,7 @@ def test_what_is_there_is_replaced_only_if_an_export_wrote_it(tmp_path: Path) ->
 
 
 def test_an_empty_folder_is_filled_and_not_replaced(tmp_path: Path) -> None:
-    """A shell may stand in it, and it may be a link to another disk."""
+    """It may be the working directory of a shell, or a link to another disk."""
     run = write_run(tmp_path / "run")
     here, disk = tmp_path / "here", tmp_path / "disk"
     for folder in (here, disk):

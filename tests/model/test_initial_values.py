@@ -1,4 +1,4 @@
-"""Initial values of embeddings of one's own: what `reset_parameters` sets is what training gets."""
+"""Training begins with the values that `reset_parameters` of a user-defined embedding sets."""
 
 from __future__ import annotations
 

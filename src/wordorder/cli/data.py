@@ -135,7 +135,7 @@ def _describe(options: DataOptions) -> None:
             )
             for name in names
         ]
-    check_alike({corpus.is_chat for corpus in corpora})
+    check_alike(corpus.is_chat for corpus in corpora)
     splits = [split_corpus(corpus, *fractions) for corpus in corpora]
     whole, training = merged(corpora), merged([split.training for split in splits])
     template = _template(whole, options.chat_template)

@@ -69,19 +69,17 @@ def plain(measured: Measured) -> dict[str, Any]:
         if loss is not None:
             record["perplexity"] = perplexity(loss.loss_nats)
             record["interval"] = interval_around(loss.loss_nats, loss)
-    measured_lengths = () if measured.context is None else measured.context.lengths
-    parts = zip(values["loss"]["by_position"], measured.loss.by_position, strict=True)
-    lengths = zip(context["lengths"] if context else (), measured_lengths, strict=True)
-    for record, part in (*parts, *lengths):
-        shown = part.loss_nats is not None
-        record["interval"] = interval_around(part.loss_nats, part) if shown else None
+    for record, part in zip(values["loss"]["by_position"], measured.loss.by_position, strict=True):
+        record["interval"] = interval_around(part.loss_nats, part)
     # One number for each of possibly many thousand documents.
     del values["loss"]["cluster_sums"], values["loss"]["cluster_tokens"]
     if not measured.loss.answers_only:
         del values["loss"]["answers_only"]
     if measured.context is not None:
         first = measured.context.lengths[0].context_length
-        for each in context["lengths"]:
+        for each, at in zip(context["lengths"], measured.context.lengths, strict=True):
+            mean = at.loss_nats
+            each["interval"] = None if mean is None else interval_around(mean, at)
             change = between(measured.context, measured.context, first, each["context_length"])
             is_later = each["context_length"] != first and change is not None
             each["difference"] = change.mean if is_later else None

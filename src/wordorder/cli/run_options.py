@@ -177,7 +177,7 @@ def _of_run(folder: str, length: object, *, trust: bool) -> tuple[dict[str, Any]
     from wordorder.training.run import Run  # imports torch, which --help does not need
 
     run = Run.load(folder, trust=trust)
-    objective = run.config.get("training", {}).get("objective")  # an imported run has none
+    objective = run.config.get("training", {}).get("objective")  # runs of old versions have none
     model = {**asdict(_at_length(run.model_config, length)), "dropout": None}
     return model, {"objective": objective} if objective else {}
 

@@ -150,8 +150,8 @@ def variable_tracking(
 def recall(hay: Haystack, random: Generator, length: int, depth: float) -> RetrievalExample:
     """Return pairs of a token and a symbol, then one of the tokens again.
 
-    The first tokens are distinct: the most frequent ones after the symbols. If they are too few
-    for the length, the pairs that are not asked for are repeated.
+    The first tokens are distinct: the most frequent ones after the symbols. If there are too few
+    of them for the length, pairs other than the queried one are repeated.
     """
     values = hay.common[:SYMBOLS]
     firsts = hay.common[SYMBOLS:][: (length - 1) // 2]

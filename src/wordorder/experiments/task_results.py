@@ -160,8 +160,9 @@ def task_results(
             done = {key[2]: curves[key] for key in keys if key in curves}
             if done:
                 rows += [_row(protocol, position, done, kind) for kind in ("last", "best")]
-    own = tuple(protocols), tuple(positions), seeds, tuple(rows), tuple(failed)
-    return TaskResults(*own, tuple(left_out))
+    return TaskResults(
+        tuple(protocols), tuple(positions), seeds, tuple(rows), tuple(failed), tuple(left_out)
+    )
 
 
 def _row(

@@ -254,23 +254,27 @@ def respelled(method: str, model: ModelConfig, stretch: Stretch) -> str:
     """
     kind = METHODS[method]
 
-    def respell(part: Part, rows: int) -> Part:
-        part = with_lengths(part, model.shape, stretch.length)
-        if part.name == "learned" and method != "unchanged":  # it is resampled
-            options = dict(part.options)
-            options["length"] = max(rows, int(options.get("rank", 0)))
-            part = Part(part.name, tuple(options.items()))
-        acts = part.name in kind.acts_on or not kind.acts_on
-        return kind.respell(part, stretch) if acts else part
+    def respell(layer: tuple[Part, ...]) -> tuple[Part, ...]:
+        parts = tuple(with_lengths(part, model.shape, stretch.length) for part in layer)
+        if method != "unchanged" and any(part.name == "learned" for part in parts):
+            parts = _with_rows(parts, replace(model.shape, trained_length=stretch.length))
+        acts_on = kind.acts_on or {part.name for part in parts}
+        return tuple(kind.respell(p, stretch) if p.name in acts_on else p for p in parts)
 
-    def respell_layer(layer: tuple[Part, ...]) -> tuple[Part, ...]:
-        others = [part for part in layer if part.name != "learned"] or [Part("none")]
-        others = [with_lengths(part, model.shape, stretch.length) for part in others]
-        longer = replace(model.shape, trained_length=stretch.length)
-        rows = build(Spec((tuple(others),)), longer).max_training_position + 1
-        return tuple(respell(part, rows) for part in layer)
+    return str(Spec(tuple(respell(layer) for layer in parse(model.position).layers)))
 
-    return str(Spec(tuple(respell_layer(layer) for layer in parse(model.position).layers)))
+
+def _with_rows(layer: tuple[Part, ...], shape: ModelShape) -> tuple[Part, ...]:
+    """Return a layer whose learned tables have a row for each position that training may feed."""
+    others = tuple(part for part in layer if part.name != "learned") or (Part("none"),)
+    rows = build(Spec((others,)), shape).max_training_position + 1
+
+    def resized(part: Part) -> Part:
+        options = dict(part.options)
+        options["length"] = max(rows, int(options.get("rank", 0)))
+        return Part(part.name, tuple(options.items()))
+
+    return tuple(resized(part) if part.name == "learned" else part for part in layer)
 
 
 def with_lengths(part: Part, shape: ModelShape, length: int) -> Part:

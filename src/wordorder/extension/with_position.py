@@ -28,14 +28,14 @@ def with_position(model: LanguageModel, spec: str, length: int = 0) -> LanguageM
     other.initialise(0)
     weights = {n: w for n, w in model.state_dict().items() if not n.startswith("position.")}
     other.load_state_dict(weights, strict=False)
+    longer = length > model.config.trained_length
+    trained_rows = model.position.max_training_position + 1
     for before, after in zip(model.position.sums, other.position.sums, strict=True):
         for old, new in zip(before.parts, after.parts, strict=False):
             if type(old) is not type(new):
                 continue
-            longer = length > model.config.trained_length
             if isinstance(old, Learned) and (longer or old.rows != new.rows):
-                trained = min(old.rows, model.position.max_training_position + 1)
-                old = old.resampled(new.rows, trained)
+                old = old.resampled(new.rows, min(old.rows, trained_rows))
             new.load_state_dict(old.state_dict())
     other.compute_dtype, other.attention_kernel = model.compute_dtype, model.attention_kernel
     return other.to(next(model.parameters()).device).eval()

@@ -249,11 +249,18 @@ class TokenModel(nn.Module):
             owner, _, kind = part.name.rpartition(".")
             part_seed = zlib.crc32(part.name.encode()) ^ (seed * 0x9E3779B1 & SEED_MASK)
             generator = torch.Generator().manual_seed(part_seed)
-            position, is_own = _position_of(owner, modules)
+            position = _position_of(owner, modules)
+            is_own = position is not None and position is modules.get(owner)
             if not is_own:
                 part.value.copy_(self.initial_value(owner, kind, part.value, generator))
-            if position is not None:
+            if isinstance(position, Resettable):
                 position.reset_parameters(generator)
+            elif is_own:
+                raise PositionError(
+                    f"{type(position).__name__} has parameters and no method "
+                    "reset_parameters(generator), which sets their initial values: add it",
+                    code="positions.not-resettable",
+                )
 
     def initial_value(
         self, owner: str, kind: str, parameter: Tensor, generator: torch.Generator
@@ -330,24 +337,9 @@ class TokenModel(nn.Module):
         }
 
 
-def _position_of(owner: str, modules: Mapping[str, nn.Module]) -> tuple[Resettable | None, bool]:
-    """Return the innermost positional embedding around a module, and whether it is the module.
-
-    None where there is none, or where it leaves the initial values of its children to the model.
-
-    Raises:
-        PositionError: it has parameters of its own and cannot set their initial values.
-    """
-    name = owner
-    while name and not isinstance(modules.get(name), Position):
-        name = name.rpartition(".")[0]
-    position, is_own = modules.get(name) if name else None, bool(name) and name == owner
-    if isinstance(position, Resettable):
-        return position, is_own
-    if is_own:
-        raise PositionError(
-            f"{type(position).__name__} has parameters and no method reset_parameters(generator), "
-            "which sets their initial values: add it",
-            code="positions.not-resettable",
-        )
-    return None, False
+def _position_of(owner: str, modules: Mapping[str, nn.Module]) -> Position | None:
+    """Return the innermost positional embedding that is a module or contains it, or None."""
+    while owner and not isinstance(modules.get(owner), Position):
+        owner = owner.rpartition(".")[0]
+    position = modules.get(owner)
+    return position if isinstance(position, Position) else None

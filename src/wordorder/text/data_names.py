@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,13 +71,13 @@ def mixture_of(data: Sequence[str]) -> tuple[WeightedName, ...]:
     return tuple(WeightedName(n, share / total) for n, share in zip(names, shares, strict=True))
 
 
-def check_alike(chats: Collection[bool]) -> None:
+def check_alike(chats: Iterable[bool]) -> None:
     """Raise BadInput if some parts of a mixture are conversations and others are text.
 
     Args:
-        chats: the different kinds of the parts: whether they are conversations.
+        chats: whether each part holds conversations.
     """
-    if len(chats) > 1:
+    if len(set(chats)) > 1:
         raise BadInput(
             "a mixture of conversations and text is not possible: train on the text first, and "
             "then on the conversations with --init RUN",

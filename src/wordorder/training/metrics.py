@@ -23,11 +23,7 @@ TIMING_FIELDS = ("seconds", "tokens_per_second")
 
 
 class Metrics:
-    """The growing record of a run, with TensorBoard events if requested.
-
-    Raises:
-        BadInput: TensorBoard is requested but not installed.
-    """
+    """The growing record of a run, with TensorBoard events if requested."""
 
     def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
         self.path = folder / "metrics.jsonl"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from wordorder.numerals import counted
-from wordorder.text.chat_template import ChatTemplate, recorded_template, template_for
+from wordorder.text.chat_template import ChatTemplate, template_for
 from wordorder.text.corpus import Corpus, merged
 from wordorder.text.data_names import WeightedName, check_alike
 from wordorder.text.load import load_corpus
@@ -58,8 +58,8 @@ def read_mixture(
         for part in mixture
         if part.name not in stores
     }
-    chats = {text.index["chat"] is not None for text in stores.values()}
-    check_alike(chats | {corpus.is_chat for corpus in corpora.values()})
+    chats = [text.index["chat"] is not None for text in stores.values()]
+    check_alike([*chats, *(corpus.is_chat for corpus in corpora.values())])
     fractions = config.validation_fraction, config.development_fraction
     splits = [(corpus, split_corpus(corpus, *fractions)) for corpus in corpora.values()]
     tokenizer, template, fitted_on, notes = _tokenizer(
@@ -97,10 +97,10 @@ def _template(
     if template is None:
         return None
     for store in stores[1:]:
-        check_template(store, recorded_template(store.index["chat"]), template, "another store")
+        check_template(store, template, "another store")
     if whole.documents:
         needed = template_for(whole, config.chat_template, template.record())
-        check_template(stores[0], template, needed, whole.name)
+        check_template(stores[0], needed, whole.name)
     return template
 
 

@@ -13,12 +13,12 @@ from wordorder.text.data_names import mixture_of
 from wordorder.text.load import load_corpus
 from wordorder.text.sharded.folder import is_store, open_sharded
 from wordorder.text.split import split_corpus
-from wordorder.text.store import TokenStore, joined, open_store, shortened
+from wordorder.text.store import TokenStore, joined, open_store
 from wordorder.training.config import TrainConfig
 from wordorder.training.moved_text import check_not_moved, resuming
 from wordorder.training.recorded import naming_damage, read_recorded
 from wordorder.training.run import Run
-from wordorder.training.stored_text import validation_of, with_answers
+from wordorder.training.stored_text import cut_to_context, validation_of
 from wordorder.training.training_data import corpus_of, read_training_data
 
 
@@ -122,5 +122,5 @@ def _store(run: Run, corpus: Corpus, length: int | None) -> TokenStore:
         return open_store(corpus, run.tokenizer)
     template = template_for(corpus, "auto", run.chat)
     most = length or run.model_config.trained_length
-    store, _, _ = shortened(open_store(corpus, run.tokenizer, template), most, run.tokenizer)
-    return with_answers(store, corpus.name, most)
+    store = open_store(corpus, run.tokenizer, template)
+    return cut_to_context(store, run.tokenizer, corpus.name, most)

@@ -29,7 +29,7 @@ def of_store(
     config: TrainConfig,
     name: str,
     tokenizer: Tokenizer | None,
-    chat: Mapping[str, Any] | None = None,
+    chat: Mapping[str, Any] | None,
 ) -> TrainingData:
     """Return the text of a store; its arrays are memory-mapped, so only pages read use memory.
 
@@ -152,17 +152,17 @@ def validation_of(
     if text.index["chat"] is None:
         return store
     if chat is not None:
-        own = recorded_template(text.index["chat"])
-        check_template(text, own, recorded_template(chat), str(run))
-    return with_answers(shortened(store, length, tokenizer)[0], text.index["name"], length)
+        check_template(text, recorded_template(chat), str(run))
+    return cut_to_context(store, tokenizer, text.index["name"], length)
 
 
-def with_answers(store: TokenStore, name: str, length: int) -> TokenStore:
-    """Return conversations that were cut to a context.
+def cut_to_context(store: TokenStore, tokenizer: Tokenizer, name: str, length: int) -> TokenStore:
+    """Return conversations cut to a context of `length` tokens.
 
     Raises:
         BadInput: no answer is left in them.
     """
+    store, _, _ = shortened(store, length, tokenizer)
     if not store.targets:
         raise BadInput(
             f"{name} has no answer within a context of {length:,} tokens: use a longer context",
@@ -171,12 +171,7 @@ def with_answers(store: TokenStore, name: str, length: int) -> TokenStore:
     return store
 
 
-def check_template(
-    text: ShardedText,
-    template: ChatTemplate,
-    needed: ChatTemplate,
-    of: str,
-) -> None:
+def check_template(text: ShardedText, needed: ChatTemplate, of: str) -> None:
     """Check that a store has the template that is needed.
 
     Args:
@@ -185,6 +180,7 @@ def check_template(
     Raises:
         BadInput: it has another one.
     """
+    template = recorded_template(text.index["chat"])
     if template.content_hash != needed.content_hash:
         remedy = "give the text itself"
         if needed.name != JinjaTemplate.name:  # which no store can have
@@ -197,7 +193,7 @@ def check_template(
 
 
 def stored_template(
-    config: TrainConfig, text: ShardedText, chat: Mapping[str, Any] | None = None
+    config: TrainConfig, text: ShardedText, chat: Mapping[str, Any] | None
 ) -> ChatTemplate | None:
     """Return the template by which the conversations of a store are written; None for text.
 
@@ -219,7 +215,7 @@ def stored_template(
             code="training.store-other-template",
         )
     if chat is not None and config.chat_template == "auto":
-        check_template(text, template, recorded_template(chat), "the run")
+        check_template(text, recorded_template(chat), "the run")
     return template
 
 

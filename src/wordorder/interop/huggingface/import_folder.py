@@ -229,9 +229,7 @@ def _read(folder: Path) -> _Source:
     fields = Fields(values, str(folder / "config.json"))
     imported = IMPORTED[model_type](fields)
     trained_length = fields.integer(TRAINED_LENGTH, imported.options[TRAINED_LENGTH])
-    left = fields.check_unread(_may_read(model_type))
-    notes = (f"config.json: {', '.join(left)}: not read by transformers' class, nor here",)
-    imported = imported._replace(notes=(*imported.notes, *(notes if left else ())))
+    unread = fields.check_unread(_may_read(model_type))
     options = {"embedding_scale": 1.0, **imported.options, TRAINED_LENGTH: trained_length}
     try:
         with torch.device("meta"):
@@ -265,6 +263,9 @@ def _read(folder: Path) -> _Source:
     left_out = "|".join(filter(None, (LEFT_OUT, imported.left_out)))
     tensors.check(expected, re.compile(left_out))
     tokenizer, notes = read_tokenizer(folder, model.config.vocabulary_size)
+    if unread:
+        ignored = f"config.json: {', '.join(unread)}: not read by transformers' class, nor here"
+        notes = (ignored, *notes)
     imported = imported._replace(notes=(*imported.notes, *notes))
     return _Source(folder, model_type, class_name, imported, model, tensors, tokenizer)
 
