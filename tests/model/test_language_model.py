@@ -359,3 +359,15 @@ def test_a_model_has_the_sizes_it_was_asked_for(make_random: MakeModel) -> None:
     assert block.attention.output.weight.shape == (48, 96)
     assert shapes["blocks.0.feed_forward.up.weight"] == (192, 48)
     assert "blocks.0.feed_forward.gate.weight" not in shapes
+
+
+@torch.no_grad()
+def test_the_table_ends_at_positions_and_not_at_the_length_of_the_cache(
+    make_random: Callable[..., LanguageModel],
+) -> None:
+    """Two packed documents fill the cache with as many tokens as the table has rows."""
+    model = make_random("learned", trained_length=8)
+    cache, index = model.new_cache(), torch.arange(8)[None]
+    tokens = torch.randint(40, (1, 8), generator=torch.Generator().manual_seed(0))
+    model(Batch(tokens, positions=index % 4, documents=index // 4, consecutive=True), cache)
+    assert torch.isfinite(model(tokens[:, :1], cache)).all()

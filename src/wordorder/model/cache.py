@@ -50,6 +50,7 @@ class KVCache(Protocol):
         length: number of cached tokens.
         rotated: keys are stored transformed by the embedding.
         consecutive: positions so far increase by one in each document.
+        documents: the document of each cached token (batch, length); None: all are of one.
         context_length: the length that length-dependent scaling uses.
         layers: the cache of each layer.
     """
@@ -57,6 +58,7 @@ class KVCache(Protocol):
     length: int
     rotated: bool
     consecutive: bool
+    documents: Tensor | None
     context_length: int
     layers: Sequence[LayerKVCache]
 

@@ -32,6 +32,7 @@ class FixedCache:
 
     length = 0  # the actual length is the tensor `index`: an int would be compiled as a constant
     consecutive = True
+    documents: Tensor | None = None
 
     def __init__(self, cache: Cache, capacity: int) -> None:
         positions, keys = cache.positions, cache.layers[0].keys

@@ -133,7 +133,10 @@ class LanguageModel(TokenModel):
         elif positions is None:
             positions = torch.arange(time, device=batch.tokens.device)[None]
         last = time - 1 + (0 if cache is None else cache.length)
-        last_is_largest = default and cache is None
+        # In packed documents positions restart. Elsewhere no device has to be waited for.
+        last_is_largest = default and (
+            cache is None or (cache.consecutive and cache.documents is None)
+        )
         limited = self.position.max_position is not None
         if limited and not last_is_largest and not torch.compiler.is_compiling():
             last = int(positions.max())
