@@ -5,7 +5,8 @@ When several processes train one model, each takes every n-th row of the same ba
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from torch import Tensor, device
 
@@ -40,7 +41,12 @@ class Batch(NamedTuple):
 
     def to(self, target: device | str) -> Batch:
         """Return the same batch on a device."""
-        return Batch(*(field.to(target) if isinstance(field, Tensor) else field for field in self))
+        return self.map(lambda field: field.to(target))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the same batch with each of its tensors changed."""
+        fields: list[Any] = [change(f) if isinstance(f, Tensor) else f for f in self]
+        return Batch(*fields)
 
 
 class RowShare(NamedTuple):
@@ -52,13 +58,13 @@ class RowShare(NamedTuple):
     """
 
     rank: int = 0
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]  # it hides tuple.count, which nothing calls
 
     def of(self, batch: Batch) -> Batch:
         """Return these rows of a batch; a tensor with one row for all rows is kept."""
         if self.count == 1:
             return batch
-        return Batch(*(self.part(f) if isinstance(f, Tensor) else f for f in batch))
+        return batch.map(self.part)
 
     def part(self, field: Tensor) -> Tensor:
         """Return these rows of one tensor of a batch."""

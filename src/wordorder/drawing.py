@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
@@ -34,7 +34,7 @@ STYLE = {
 
 
 @contextmanager
-def style(changes: Mapping[str, Any] | None = None) -> Iterator[None]:
+def style(changes: Any = None) -> Iterator[None]:
     """Use matplotlib's defaults with these changes, and ignore the user's matplotlibrc.
 
     A matplotlibrc may require LaTeX; if that is missing, a finished run would fail to draw.

@@ -105,7 +105,8 @@ def _draw_lines(axes: Axes, panel: Lines, width: float) -> None:
         _draw_level(axes, panel.level)
     if panel.second:
         label, unit = panel.second
-        other = axes.secondary_yaxis("right", functions=(lambda n: n * unit, lambda b: b / unit))
+        both_ways: Any = (lambda n: n * unit, lambda b: b / unit)
+        other = axes.secondary_yaxis("right", functions=both_ways)
         other.set_ylabel(plain(label))
     if panel.past:
         axes.margins(x=0)
@@ -281,11 +282,13 @@ def _draw_heatmap(axes: Axes, panel: Heatmap, width: float) -> None:
             colour = "white" if (value or 0) > 0.6 * panel.most else "#333333"
             text = "-" if value is None else f"{value:.0f}"
             axes.text(x, y, text, ha="center", va="center", fontsize=9, color=colour)
-    for row in panel.breaks:
-        axes.axhline(row - 0.5, color="white", linewidth=2.5)
+    for number in panel.breaks:
+        axes.axhline(number - 0.5, color="white", linewidth=2.5)
     named = [(x, plain(label)) for x, label in enumerate(panel.columns) if label]
     crowded = max((len(label) for _, label in named), default=0) * len(named) > 6 * width
-    turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    turned: dict[str, Any] = {}
+    if crowded:
+        turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks([x for x, _ in named], [label for _, label in named], **turned)
     axes.set_yticks([y for y, _ in panel.rows], [plain(label) for _, label in panel.rows])
     axes.set_ylabel(plain(panel.y_label))

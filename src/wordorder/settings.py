@@ -15,7 +15,7 @@ import operator
 import os
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from decimal import Decimal
 from functools import cache
@@ -30,7 +30,7 @@ from wordorder.errors import BadInput
 Config = TypeVar("Config")
 MOST_CHARACTERS = 60  # of a value in a message
 LARGEST = (1 << 63) - 1  # the largest int64, the integers of PyTorch and NumPy
-BOUNDS = {
+BOUNDS: dict[type, tuple[str, Callable[[Any, Any], bool]]] = {
     Ge: ("at least", operator.ge),
     Gt: ("above", operator.gt),
     Le: ("at most", operator.le),
@@ -134,7 +134,8 @@ def check(config: Any) -> None:
     Raises:
         WrongSetting: for the first invalid field.
     """
-    for name, hint in _hints(type(config)).items():
+    kind: type = type(config)
+    for name, hint in _hints(kind).items():
         value = getattr(config, name)
         fitted = checked(name, hint, value)
         if fitted is not value:
@@ -286,7 +287,7 @@ def _of_type(kind: Any, limits: list[Any], value: Any) -> Any:
         if isinstance(value, bool):  # YAML reads yes, no, on and off as booleans
             value = next((n for n in names if WORDS.get(n) is value), None)
         return value if isinstance(value, str) and value in names else None
-    if is_dataclass(kind) and not isinstance(value, kind):
+    if isinstance(kind, type) and is_dataclass(kind) and not isinstance(value, kind):
         return None
     return value
 
@@ -313,7 +314,7 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, Real | str):
         return None
     try:
-        number = value if type(value) is float else float(value)
+        number = float(value)
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
@@ -368,13 +369,12 @@ def _holds(limit: Any, value: Any) -> bool:
         return bool(value)
     if isinstance(limit, InThousands):
         return True
-    holds: bool = BOUNDS[type(limit)][1](value, _bound(limit))
-    return holds
+    return BOUNDS[type(limit)][1](value, _bound(limit))
 
 
 def _is_fence(limit: Any) -> bool:
     """Return whether a limit is so high that only a typing error exceeds it."""
-    return isinstance(limit, Le) and limit.le >= 1000
+    return isinstance(limit, Le) and _bound(limit) >= 1000
 
 
 def _bound(limit: Any) -> Any:

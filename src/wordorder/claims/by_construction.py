@@ -17,7 +17,7 @@ from wordorder.claims.claim import Claim, ClaimPlan, Criterion, Measurements, Re
 from wordorder.experiments.jobs import Tell
 from wordorder.model import LanguageModel, TokenModel, make_model
 from wordorder.model.config import ModelConfig
-from wordorder.positions import CATALOGUE, ModelShape, PositionError
+from wordorder.positions import CATALOGUE, ModelShape, PositionError, Sinusoidal
 
 ARTICLE = "the article, 'Transformers have no sense of order'"
 SMALL = ModelConfig(
@@ -64,7 +64,8 @@ def order_seen(model: TokenModel, tokens: tuple[int, ...], order: torch.Tensor) 
 def orders(length: int, seed: int) -> list[torch.Tensor]:
     """Return random permutations, without the identity and the reversal."""
     generator = torch.Generator().manual_seed(seed)
-    own, permutations = torch.arange(length), []
+    own = torch.arange(length)
+    permutations: list[torch.Tensor] = []
     while len(permutations) < PERMUTATIONS:
         order = torch.randperm(length, generator=generator)
         if not (order == own).all() and not (order == own.flip(0)).all():
@@ -174,7 +175,7 @@ def try_sinusoids(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     distances that occur.
     """
     width, count = job["width"], job["positions"]
-    embedding = CATALOGUE["sinusoidal"](ModelShape(1, width, width))
+    embedding = Sinusoidal(ModelShape(1, width, width))
     start, parts = embedding.table(torch.zeros(1)), []
     for positions in torch.arange(count).split(1 << 14):
         parts.append((embedding.table(positions) - start).norm(dim=1) / start.norm())

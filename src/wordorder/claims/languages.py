@@ -29,7 +29,7 @@ from wordorder.model import LanguageModel, ResidualStream, evaluating, make_mode
 from wordorder.model.config import ModelConfig
 from wordorder.training.compute import Compute, use
 from wordorder.training.config import TrainConfig, with_vocabulary
-from wordorder.training.loop import Training
+from wordorder.training.training import Training
 
 ROTARY, SINUSOIDAL, RELATIVE = "rotary", "sinusoidal", "shaw"
 OF_THE_ARTICLE = (SINUSOIDAL, "learned", ROTARY)

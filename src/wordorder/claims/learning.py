@@ -197,7 +197,7 @@ RATE_OF_SINUSOIDAL = 0.5
 
 
 def _short(plan: ClaimPlan, results: Results) -> Measurements:
-    kinds = {
+    kinds: dict[str, dict[str, Any]] = {
         "sinusoidal": {"length": SHORT, "rate": RATE_OF_SINUSOIDAL},
         "alibi": {"length": SHORT},
     }

@@ -53,7 +53,7 @@ def _untuned(plan: ClaimPlan, results: Results) -> Measurements:
     rises_by_seed = {
         s: part["scalings"][str(UNTUNED)] for s, part in parts.items() if "scalings" in part
     }
-    notes = ()
+    notes: tuple[str, ...] = ()
     if rises_by_seed:
         names = next(iter(rises_by_seed.values()))
         means = {

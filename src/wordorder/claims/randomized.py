@@ -35,7 +35,7 @@ from wordorder.names import file_name
 from wordorder.text.batches import NOT_COUNTED
 from wordorder.training.compute import Compute, use
 from wordorder.training.config import TrainConfig
-from wordorder.training.loop import Training
+from wordorder.training.training import Training
 
 LENGTH, LONGEST, LIMIT = 40, 100, 2048
 EMBEDDINGS = ("sinusoidal", "rotary")
@@ -160,6 +160,7 @@ def accuracy(training: Training, task: StringTask, lengths: range, *, placed: bo
     shares = []
     for length in lengths:
         batch = task.draw(default_rng([0, length, TESTING]), TESTED, length)
+        assert batch.targets is not None
         read = Batch(batch.tokens)
         if placed:
             read = training.with_sampled_positions(read, TEST_DRAWS + length)

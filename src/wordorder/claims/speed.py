@@ -15,7 +15,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,7 +32,7 @@ from wordorder.claims.claim import (
 )
 from wordorder.experiments.jobs import Tell
 from wordorder.model import make_model
-from wordorder.model.config import PRESETS, ModelConfig
+from wordorder.model.config import PRESETS, Kind, ModelConfig
 from wordorder.training.compute import DTYPES, Compute, compiled, synchronise, use
 from wordorder.training.optimizers import Optimizer
 
@@ -41,7 +40,7 @@ LENGTHS = (64, 256, 1024)
 TOKENS = 4096  # per step, at every length
 ROUNDS = 5
 RATE = 1e-3
-KINDS = ("transformer", "gru")
+KINDS: tuple[Kind, ...] = ("transformer", "gru")
 EQUAL = "float32"  # the dtype in which both are compared
 MORE_ROWS, ROOM = 4, 1.5  # factor of rows; factor of tokens/s that shows unused capacity
 HOPELESS = 4.0  # a dtype this much slower than float32 is timed only once
@@ -56,13 +55,14 @@ def time_both(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         job: `length`, and `machine`.
     """
     length = job["length"]
-    machine = replace(Compute(**job["machine"]), dtype=EQUAL)
+    settings: dict[str, Any] = job["machine"]
+    machines = {dtype: Compute(**{**settings, "dtype": dtype}) for dtype in DTYPES}
     steps = {
-        f"{kind} {dtype}": _step(kind, length, replace(machine, dtype=dtype))
+        f"{kind} {dtype}": _step(kind, length, machine)
         for kind in KINDS
-        for dtype in DTYPES
+        for dtype, machine in machines.items()
     }
-    steps["more-rows"] = _step("gru", length, machine, rows=MORE_ROWS * TOKENS // length)
+    steps["more-rows"] = _step("gru", length, machines[EQUAL], rows=MORE_ROWS * TOKENS // length)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     first = {name: _seconds(step) for name, step in steps.items()}
     other = {f"{k} {d}": f"{k} {EQUAL}" for k in KINDS for d in DTYPES if d != EQUAL}
@@ -81,7 +81,7 @@ def _seconds(step: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def _step(kind: str, length: int, machine: Compute, rows: int = 0) -> Callable[[], None]:
+def _step(kind: Kind, length: int, machine: Compute, rows: int = 0) -> Callable[[], None]:
     """Return one training step of a model as a function."""
     config = ModelConfig(
         **{**PRESETS["nano"], "trained_length": length},

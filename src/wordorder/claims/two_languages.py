@@ -188,7 +188,7 @@ def _known(store: TokenStore) -> tuple[int, ...]:
 
 def _with_clone(store: TokenStore) -> list[TokenStore]:
     """Return a language and its clone, which shares the end-of-text token."""
-    size, tokens = store.vocabulary_size, store.tokens.astype(np.uint32)
+    size, tokens = store.vocabulary_size, np.asarray(store.tokens, np.uint32)
     cloned = np.where(tokens == store.end_of_text, tokens, tokens + size)
     both = replace(store, vocabulary_size=2 * size)
     return [both, replace(both, tokens=cloned)]

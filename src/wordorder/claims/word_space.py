@@ -73,7 +73,7 @@ def _vectors(job: Mapping[str, Any], tell: Tell) -> Vectors:
 
 def _works(plan: ClaimPlan) -> list[Work]:
     trained = _trained_already(plan.words)
-    job = {"words": list(plan.words), "questions": plan.questions}
+    job: dict[str, Any] = {"words": list(plan.words), "questions": plan.questions}
     job["vectors"] = trained or None  # the name decides, and results are found by contents alone
     seeds = 1 if trained else plan.seeds
     return [

@@ -251,12 +251,13 @@ def _argument_name(argument: Any) -> str:
     return str(lowered.metavar if argument.is_positional() else lowered.name_or_flags[-1])
 
 
-def _ours(leaving: SystemExit) -> BadInput | None:
+def _ours(leaving: SystemExit) -> ValueError | None:
     """Return the error of the dataclass that made tyro exit, if there is one."""
-    cause: BaseException | None = leaving
-    while (cause := cause.__context__) is not None:
+    cause = leaving.__context__
+    while cause is not None:
         if isinstance(cause, ValueError) and type(cause).__module__.startswith("wordorder."):
             return cause
+        cause = cause.__context__
     return None
 
 

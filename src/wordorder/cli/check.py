@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = read_options(arguments)
     spelled = {name.replace(" ", "-"): name for name in CHECKS}  # typed without quotes
-    only = [spelled.get(name, name) for name in options.only]
+    only = tuple(spelled.get(name, name) for name in options.only)
     if unknown := [name for name in only if name not in CHECKS]:
         near = difflib.get_close_matches(unknown[0], spelled, n=1)
         hint = f"did you mean {near[0]}?" if near else f"use {', '.join(spelled)}"

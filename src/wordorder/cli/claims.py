@@ -122,11 +122,11 @@ def _plan(options: ClaimsOptions) -> ClaimPlan:
         if not Path(name).exists():
             raise BadInput(f"no such file: {name}: check the path", code="cli.claims-no-file")
     return ClaimPlan(
-        options.seeds or ClaimPlan.seeds,
-        whole_paths(options.data),
-        options.steps,
-        whole_paths(options.languages),
-        whole_paths(options.words),
-        *whole_paths(questions),
+        seeds=options.seeds or ClaimPlan.seeds,
+        data=whole_paths(options.data),
+        steps=options.steps,
+        languages=whole_paths(options.languages),
+        words=whole_paths(options.words),
+        questions=whole_paths(questions)[0] if questions else ClaimPlan.questions,
         as_needed=options.seeds is None,
     )

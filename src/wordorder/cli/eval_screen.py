@@ -80,10 +80,11 @@ def plain(measured: Measured) -> dict[str, Any]:
         for each, at in zip(context["lengths"], measured.context.lengths, strict=True):
             mean = at.loss_nats
             each["interval"] = None if mean is None else interval_around(mean, at)
-            change = between(measured.context, measured.context, first, each["context_length"])
-            is_later = each["context_length"] != first and change is not None
-            each["difference"] = change.mean if is_later else None
-            each["difference_interval"] = change.interval if is_later else None
+            change = None
+            if at.context_length != first:
+                change = between(measured.context, measured.context, first, at.context_length)
+            each["difference"] = None if change is None else change.mean
+            each["difference_interval"] = None if change is None else change.interval
         context["left_out"] = measured.measurable.left_out
         context["note"] = _note(measured)
     for cell in values["retrieved"]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from typing import Any
 
 from rich.console import Console
 
@@ -92,7 +93,7 @@ def next_command(found: RateSearch, arguments: list[str]) -> str:
     return shlex.join(["wordorder", "train", *rest, *rates])
 
 
-def _as_json(found: RateSearch, following: str) -> dict:
+def _as_json(found: RateSearch, following: str) -> dict[str, Any]:
     losses = {f"{factor:g}": losses for factor, losses in found.losses.items()}
     return {
         "folder": str(found.folder),

@@ -85,12 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except Exception as raised:
         message = of_embedding(raised)
-        error = raised if message is None else BadInput(message, code="cli.embedding-raised")
-        code = _exit_code(error)
-        if code is None:
+        reported = raised if message is None else BadInput(message, code="cli.embedding-raised")
+        exit_code = _exit_code(reported)
+        if exit_code is None:
             raise
-        print(f"error: {_one_line(error)}", file=sys.stderr)
-        return code
+        print(f"error: {_one_line(reported)}", file=sys.stderr)
+        return exit_code
 
 
 def _prepare_process() -> None:

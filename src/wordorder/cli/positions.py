@@ -55,7 +55,7 @@ def facts(part: Part) -> dict[str, Any]:
     """Return the declarations of an embedding, and its parameters in the default model."""
     shape, spec = ModelConfig(position=str(part)).shape, Spec(((part,),))
     kind, built = find(part.name), build(spec, shape)
-    position = built.instances[0]
+    position = built.embeddings[0]
     return {
         "summary": kind.summary,
         "aliases": [alias for alias, name in ALIASES.items() if name == part.name],
@@ -178,7 +178,7 @@ def _show_one(console: Console, part: Part, about: dict[str, Any]) -> None:
 
 def _picture(part: Part) -> list[str]:
     """Return lines that plot the attention to identical tokens, or list sampled positions."""
-    position = build(Spec(((part,),)), ModelConfig(position=str(part)).shape).instances[0]
+    position = build(Spec(((part,),)), ModelConfig(position=str(part)).shape).embeddings[0]
     weights = weights_of_copies(initialised(position), COPIES)
     if weights is not None:
         lines = [

@@ -180,7 +180,7 @@ def _progress() -> Iterator[Report]:
                 return
             if new and task is not None:
                 bar.remove_task(task)
-            if new:
+            if new or task is None:
                 task = bar.add_task(line)
             bar.update(task, description=line, completed=done, total=total or None)
 

@@ -195,7 +195,7 @@ def _at_length(model: ModelConfig, length: object) -> ModelConfig:
 
 def _unchecked(kind: type, values: Mapping[str, Any]) -> Any:
     """Return an instance of a dataclass without running its checks."""
-    instance = object.__new__(kind)
+    instance: Any = object.__new__(kind)
     for each in fields(kind):
         value = values.get(each.name, each.default)
         object.__setattr__(instance, each.name, value)

@@ -25,7 +25,7 @@ from wordorder.numerals import counted
 from wordorder.settings import DataName, PathName, Positive, Threads
 from wordorder.text.compressed import check_writable
 from wordorder.text.user_text import decode_argument, user_path
-from wordorder.words.analogies import VOCABULARY, accuracy, read_questions, solved
+from wordorder.words.analogies import VOCABULARY, Question, accuracy, read_questions, solved
 from wordorder.words.cache import open_vectors
 from wordorder.words.vectors import METHODS, Neighbour, Vectors, gensim_models
 from wordorder.words.views import show
@@ -188,7 +188,7 @@ def _answers(vectors: Vectors, options: WordsOptions, *, of_a_run: bool) -> dict
     elif options.expect and not options.words:
         raise BadInput("--expect needs a WORD or --analogy: add one", code="cli.words-expect")
     if options.questions:
-        answers["questions"] = _questions(vectors, options)
+        answers["questions"] = _questions(vectors, read_questions(options.questions), options)
     if options.picture:
         from wordorder.words.picture import draw
 
@@ -223,9 +223,11 @@ def _analogy(vectors: Vectors, options: WordsOptions) -> dict[str, Any]:
     )
 
 
-def _questions(vectors: Vectors, options: WordsOptions) -> dict[str, Any]:
-    questions, vocabulary = read_questions(options.questions), options.vocabulary or VOCABULARY
-    how = {"vocabulary": vocabulary, "include_inputs": options.include_inputs}
+def _questions(
+    vectors: Vectors, questions: list[Question], options: WordsOptions
+) -> dict[str, Any]:
+    vocabulary = options.vocabulary or VOCABULARY
+    how: dict[str, Any] = {"vocabulary": vocabulary, "include_inputs": options.include_inputs}
     answers: dict[str, Any] = {"vocabulary": min(vocabulary, len(vectors))}
     for method in METHODS:
         *sections, total = map(asdict, accuracy(vectors, questions, method=method, **how))

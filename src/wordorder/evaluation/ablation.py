@@ -22,7 +22,7 @@ from torch import Tensor
 from wordorder.errors import BadInput
 from wordorder.evaluation.order import OrderLosses, Unchanged
 from wordorder.evaluation.windows import MOST_TARGETS, target_losses
-from wordorder.model import TokenModel, make_model
+from wordorder.model import LanguageModel, TokenModel
 from wordorder.positions import Composed, ModelShape, Part, Position, Spec, Sum, parse
 from wordorder.text.store import TokenStore
 
@@ -104,8 +104,7 @@ def without_position(model: TokenModel, layer: int | None = None) -> TokenModel:
     Raises:
         BadInput: the model or the layer has no embedding, or the embedding acts at the input.
     """
-    position = getattr(model, "position", None)
-    if position is None:
+    if not isinstance(model, LanguageModel):
         raise BadInput(
             "a GRU has no positional embedding: choose a run of a transformer",
             code="evaluation.gru-without-embedding",
@@ -113,7 +112,7 @@ def without_position(model: TokenModel, layer: int | None = None) -> TokenModel:
     spec = parse(model.config.position).layers
     parts = [spec[i % len(spec)] for i in range(model.config.layers)]
     remaining, pattern = [], []
-    for number, (names, acting) in enumerate(zip(parts, position.sums, strict=True), start=1):
+    for number, (names, acting) in enumerate(zip(parts, model.position.sums, strict=True), start=1):
         everything = list(range(len(names)))
         indices = everything
         if layer in (None, number):
@@ -122,10 +121,10 @@ def without_position(model: TokenModel, layer: int | None = None) -> TokenModel:
         rest = [names[k] for k in indices]
         pattern.append(names if indices == everything else _layer_spec(rest, acting))
     if pattern == parts:
-        raise _cannot_remove(position, layer)
-    other = make_model(replace(model.config, position=str(Spec(tuple(pattern)))))
+        raise _cannot_remove(model.position, layer)
+    other = LanguageModel(replace(model.config, position=str(Spec(tuple(pattern)))))
     # The same tensors, not copies, so that device and dtype stay.
-    weights = _renamed(model.state_dict(), _new_indices(position, other.position, remaining))
+    weights = _renamed(model.state_dict(), _new_indices(model.position, other.position, remaining))
     other.load_state_dict(weights, assign=True)
     other.compute_dtype, other.attention_kernel = model.compute_dtype, model.attention_kernel
     return other.eval()

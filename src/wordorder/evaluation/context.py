@@ -165,9 +165,9 @@ def measurable(
             "--pack"
         )
     if short:
-        available = counted(targets[short[0]], "target token")
+        rest = counted(targets[short[0]], "target token")
         left_out.append(
-            f"{_contexts(short)} left out: the text has {available} with {short[0]:,} tokens of "
+            f"{_contexts(short)} left out: the text has {rest} with {short[0]:,} tokens of "
             f"context, and {FEWEST_TARGETS:,} are needed: give more text"
         )
     enough = tuple(n for n in lengths if n not in few and n not in short)

@@ -28,9 +28,10 @@ from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.evaluation.chunked import CHUNK, chunked_losses, largest_chunk
 from wordorder.evaluation.intervals import Estimate, blocks_of, ratio
-from wordorder.model import evaluating
+from wordorder.model import TokenModel, evaluating
 from wordorder.numerals import counted
-from wordorder.text.batches import NOT_COUNTED, Objective, evaluation_batches
+from wordorder.text.batches import NOT_COUNTED, evaluation_batches
+from wordorder.text.objective import Objective
 from wordorder.text.store import TokenStore
 
 # Tokens whose logits are held at once: 134 MB with a vocabulary of 4,096.
@@ -172,17 +173,19 @@ def _batch_losses(
     """Return the losses, which of them count, and the positions, (batch, time) each."""
     device = next(model.parameters()).device
     batch = batch.to(device)
-    tokens, positions = batch.tokens, batch.positions
+    tokens, targets, positions = batch.tokens, batch.targets, batch.positions
+    assert targets is not None
     with evaluating(model):
         # Isolated documents and bidirectional models cannot be processed in chunks.
         chunk = largest_chunk(model, CHUNK)
-        if tokens.shape[1] > chunk and batch.documents is None and model.config.causal:
-            losses = chunked_losses(model, tokens, batch.targets)
+        whole = tokens.shape[1] <= chunk or batch.documents is not None
+        if not whole and isinstance(model, TokenModel) and model.config.causal:
+            losses = chunked_losses(model, tokens, targets)
         else:
             losses = model(batch)
     if positions is None:
         positions = torch.arange(tokens.shape[1], device=device).expand_as(tokens)
-    return losses.double().cpu(), (batch.targets != NOT_COUNTED).cpu(), positions.cpu()
+    return losses.double().cpu(), (targets != NOT_COUNTED).cpu(), positions.cpu()
 
 
 def _add(

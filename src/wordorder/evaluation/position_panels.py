@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -229,7 +230,8 @@ def _unscaled(position: Position) -> Position | None:
     names = ("fraction", "proportional", "layout")
     options = {name: getattr(position, name) for name in names}
     base = dict(position.resolved_options())["base"]
-    return type(position)(position.shape, base=base, **options)
+    unscaled: type[Any] = type(position)
+    return unscaled(position.shape, base=base, **options)
 
 
 def _biases(subject: Subject) -> list[Panel]:

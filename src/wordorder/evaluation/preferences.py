@@ -106,7 +106,8 @@ class Preference:
 
 def shuffles_of(sentence: str, *, seed: int = 0, most: int = SHUFFLES) -> list[str]:
     """Return distinct random orders of the sentence's words, at most `most`."""
-    words, orders = sentence.split(), {}
+    words = sentence.split()
+    orders: dict[str, None] = {}
     generator = random.Random(f"{seed} {sentence}")
     for _ in range(100 * most):  # short sentences have fewer than `most` other orders
         other = " ".join(generator.sample(words, len(words)))

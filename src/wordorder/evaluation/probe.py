@@ -102,10 +102,12 @@ def probe(
     _check(setup)
     parts = [name for name in PARTS if name in only or not only]
     total = sum(PARTS[name].share for name in parts) + PAIRS_SHARE * len(pairs)
-    done, results, cannot, preferences = 0.0, {}, {}, []
+    done, results, cannot = 0.0, dict[str, Any](), dict[str, str]()
+    preferences: list[Preference] = []
 
     def progress_of(name: str, share: float) -> Progress:
-        return lambda part, done=done: progress((done + part * share) / total, name)
+        before = done
+        return lambda part: progress((before + part * share) / total, name)
 
     # First, since a pair that the model cannot read ends the probe.
     for name, some in pairs:

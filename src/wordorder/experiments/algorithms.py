@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import SupportsInt
 
 import numpy as np
 from numpy.random import Generator
@@ -151,7 +152,7 @@ def find(name: str) -> Task:
     return TASKS[name]
 
 
-def _framed(prompt: Sequence[int], answer: Sequence[int]) -> Example:
+def _framed(prompt: Iterable[SupportsInt], answer: Iterable[SupportsInt]) -> Example:
     """Return the example of a prompt and an answer, both symbols from 0."""
     question = [START, *(FIRST_SYMBOL + int(s) for s in prompt), ANSWER]
     tokens = [*question, *(FIRST_SYMBOL + int(s) for s in answer), END]

@@ -21,12 +21,12 @@ from wordorder.experiments.cluster import ClusterLauncher
 from wordorder.experiments.jobs import Job, Outcome, Settings, Tell
 from wordorder.experiments.runner import run_jobs
 from wordorder.model import ModelConfig, make_model, shape_of
-from wordorder.training import loop
 from wordorder.training.benchmark import measure
 from wordorder.training.compute import Compute, compiled, pick_device, use
 from wordorder.training.config import TrainConfig
 from wordorder.training.initial_run import with_initial_run
 from wordorder.training.plan import memory_bytes, peak_bytes
+from wordorder.training.training import Training
 
 SECONDS_TIMED = 3.0  # seconds of steps, at the same time as those of the other processes
 ROUNDS = 7  # rounds of one step with each embedding
@@ -77,6 +77,7 @@ def calibrate(
         chosen = processes == requested
         if best is None or chosen or step / processes < best.step_seconds / best.processes:
             best = Calibration(Compute(**timed[0]["machine"]), processes, step, alone)
+    assert best is not None  # the first layout, of one process, was timed
     return best
 
 
@@ -185,17 +186,17 @@ def config_of(job: Settings) -> TrainConfig:
     return TrainConfig.from_dict(job["training"], ModelConfig.from_dict(job["model"]))
 
 
-def _at_rest(config: TrainConfig, machine: Compute, material: Any) -> loop.Training:
+def _at_rest(config: TrainConfig, machine: Compute, material: Any) -> Training:
     """Return a training with a learning rate of 0, whose steps are timed and change nothing."""
     config = replace(config, learning_rate=0.0, matrix_learning_rate=0.0)
     model = make_model(config.model)
     model.initialise(config.seed)
     model.to(machine.device)
     use(model, machine)
-    return loop.Training(config, machine, material, model, 1000, forward=compiled(model, machine))
+    return Training(config, machine, material, model, 1000, forward=compiled(model, machine))
 
 
-def _parameters(training: loop.Training) -> dict[str, int]:
+def _parameters(training: Training) -> dict[str, int]:
     counts = training.model.parameter_counts()
     return {"parameters": counts["total"], "added": counts["position"]}
 

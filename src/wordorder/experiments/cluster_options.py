@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Interval
 
@@ -57,7 +57,7 @@ class ClusterOptions:
             BadInput: a word of another form, an unknown name or an invalid value.
         """
         names = [field.name for field in fields(cls)]
-        values = {}
+        values: dict[str, Any] = {}
         for word in " ".join(words).split():
             name, separator, value = word.partition("=")
             if not separator or not value:

@@ -50,7 +50,7 @@ from wordorder.positions import canonical, code_of
 from wordorder.settings import LARGEST, Positive, Threads, check
 from wordorder.text.user_text import named_folder
 from wordorder.training.compute import Compute, warn_of_slow_dtype
-from wordorder.training.config import TrainConfig, seconds, with_vocabulary, with_whole_paths
+from wordorder.training.config import TrainConfig, budget_seconds, with_vocabulary, with_whole_paths
 from wordorder.training.preparation import configured_steps, steps_in
 from wordorder.training.run import RUN
 from wordorder.training.training_data import TrainingData, read_text, with_steps
@@ -227,9 +227,9 @@ def _shared_training(config: CompareConfig) -> TrainConfig:
     """Return the training settings of the baseline, with absolute paths."""
     train = with_whole_paths(config.train)
     is_long = configured_steps(train) or train.epochs
-    length = {} if is_long else {"time": train.time or DEFAULT_TIME}
+    length: dict[str, Any] = {} if is_long else {"time": train.time or DEFAULT_TIME}
     # Every run would compile again, which does not pay off for small models.
-    compiled = {"compile": "no"} if train.compile == "auto" else {}
+    compiled: dict[str, Any] = {"compile": "no"} if train.compile == "auto" else {}
     model = replace(train.model, position=config.against)
     # Runs are evaluated at the last step: see the module docstring.
     return replace(train, model=model, keep="last", **length, **compiled)
@@ -244,7 +244,7 @@ def _settled(
     calibrated = calibrate(train, runs, config.processes, cluster)
     steps = configured_steps(train)
     if steps is None:
-        steps = steps_in(train, material, seconds(train.time), calibrated.alone_seconds)
+        steps = steps_in(train, material, budget_seconds(train), calibrated.alone_seconds)
         if steps < FEWEST_STEPS:
             raise BadInput(
                 f"--time {train.time} is enough for {counted(steps, 'step')} of each run here: "

@@ -116,7 +116,7 @@ def changes(before: Comparison | None, record: Comparison, processes: int) -> li
     old, new = before.measure, record.measure
     lines = []
     if old != new:
-        settings = [("lengths", before.lengths, record.lengths)]
+        settings: list[tuple[str, Any, Any]] = [("lengths", before.lengths, record.lengths)]
         settings.append(("pack", old.get("pack"), new["pack"]))
         changed = [f"{n} {_shown(b)} instead of {_shown(a)}" for n, a, b in settings if a != b]
         why = listed(changed) if changed else "this version of wordorder measures more"

@@ -96,7 +96,7 @@ def order_leaks(record: Comparison) -> list[str]:
         )
     for position in record.positions:
         model = make_model(replace(shared, position=position))
-        instances = model.position.instances if isinstance(model, LanguageModel) else ()
-        for leak in sorted({instance.order_leak for instance in instances} - {""}):
+        embeddings = model.position.embeddings if isinstance(model, LanguageModel) else ()
+        for leak in sorted({embedding.order_leak for embedding in embeddings} - {""}):
             lines.append(f"{position}: {leak}.")
     return lines

@@ -42,7 +42,7 @@ from wordorder.training.training_data import (
     read_training_data,
     tokenizer_of,
 )
-from wordorder.training.validation import validation_record
+from wordorder.training.validation import validation_record, validation_tokens
 
 MEASURES = "measures.json"
 # `measure` of a run that only selects a learning rate
@@ -159,7 +159,7 @@ def _in_detail(run: Run, material: TrainingData) -> dict[str, Any]:
     whole = beginning(material.validation, loop.FINAL_VALIDATION_TOKENS, material.tokenizer)
     text = _curve_text(run.folder)
     read_on = choosing_text(material) if text == "development" else material.validation
-    end = _loss(run, material, read_on, loop.validation_tokens(config))
+    end = _loss(run, material, read_on, validation_tokens(config))
     records = [r for r in read(run.folder / "metrics.jsonl") if "loss" in r]
     late = [r["loss"] for r in records[-max(1, len(records) // LATE_STEPS) :]]
     last = records[-1]["tokens"]  # `end` replaces a validation at the last step

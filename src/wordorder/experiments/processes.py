@@ -85,7 +85,9 @@ class _Running:
 
     def _listen(self) -> None:
         """Forward the job's progress until it ends, then set its outcome."""
-        self.context.process.sender.close()  # the process has the other copy, which ends with it
+        process = self.context.process
+        assert process is not None  # `start` has submitted the job, which creates it
+        process.sender.close()  # the process has the other copy, which ends with it
         with suppress(EOFError, OSError):
             while (event := self.context.receiver.recv()) is not None:
                 self.tell(*event)
@@ -95,7 +97,7 @@ class _Running:
             outcome = None
         self.pool.shutdown()
         if outcome is None:
-            code = self.context.process.exitcode
+            code = process.exitcode
             died = f"died of signal {-code}" if code and code < 0 else f"ended by {code}"
             outcome = Outcome(error=f"its process {died}")
         self.log.seek(0)
@@ -176,8 +178,8 @@ class _Process(SpawnProcess):
 
 def _work(order: dict[str, Any]) -> Outcome:
     """Run one job in this process, and tell of it to the command."""
-    process = current_process()
-    assert isinstance(process, _Process)
+    process, parent = current_process(), parent_process()
+    assert isinstance(process, _Process) and parent is not None
 
     def tell(*event: Any) -> None:
         with suppress(BrokenPipeError):  # the command was killed: saving comes next
@@ -199,7 +201,7 @@ def _work(order: dict[str, Any]) -> Outcome:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         sys.stdout.flush()
         sys.stderr.flush()
-        if not parent_process().is_alive():
+        if not parent.is_alive():
             os._exit(stopping.exit_code(KeyboardInterrupt()))
         with suppress(BrokenPipeError):
             process.sender.send(None)
@@ -207,7 +209,9 @@ def _work(order: dict[str, Any]) -> Outcome:
 
 def _end_with_the_command() -> None:
     """Interrupt this process when the command has ended, and end it soon after."""
-    parent_process().join()
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(SECONDS_TO_SAVE)
     os._exit(stopping.exit_code(KeyboardInterrupt()))

@@ -56,7 +56,7 @@ from wordorder.training.preparation import configured_steps, steps_in
 from wordorder.training.run import RUN
 from wordorder.training.size import with_dropout
 
-FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+FACTORS: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
 SHARE, FEWEST_STEPS = 0.25, 100
 FLAT = 0.01  # nats: rates this near the best one are as good
 RECORD, PICTURE = "search.json", "learning-rate.png"

@@ -22,7 +22,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from wordorder.experiments.statistics import CONFIDENCE, SIGNIFICANT, special, stats
+from wordorder.evaluation.intervals import CONFIDENCE
+from wordorder.experiments.statistics import SIGNIFICANT, special, stats
 
 MEANS, CORRELATIONS = 200, 30  # grid points of the mean and of the intraclass correlation
 

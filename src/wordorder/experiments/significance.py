@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, final
 
 from wordorder.evaluation.effect import SMALLEST_NATS
 from wordorder.experiments.statistics import (
@@ -31,6 +31,7 @@ BySeed = dict[int, float]
 Documents = tuple[dict[int, tuple[float, ...]], tuple[float, ...]]
 
 
+@final
 @dataclass(frozen=True)
 class Change:
     """A paired difference and its significance.

@@ -32,7 +32,10 @@ from wordorder.errors import BadInput
 from wordorder.evaluation.intervals import CONFIDENCE, FEWEST_CLUSTERS, effective_number, ratio
 
 try:
-    from scipy import optimize, special, stats
+    # `shares` imports these from here, because of the message.
+    from scipy import optimize
+    from scipy import special as special
+    from scipy import stats as stats
 except ImportError:
     raise BadInput(
         "statistics need an extra: pip install 'wordorder[compare]'", code="experiments.needs-scipy"

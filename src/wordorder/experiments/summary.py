@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.results import (
@@ -275,5 +275,5 @@ def _curve(record: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
     return tuple((float(t), float(loss)) for t, loss in record.get("curve") or [])
 
 
-def _finite(value: Any) -> bool:
+def _finite(value: Any) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)

@@ -196,13 +196,13 @@ def task_table(task_name: str, results: TaskResults) -> Table:
     task = find(task_name)
     header = ["embedding", "checkpoint", *(trial.name for trial in task.trials)]
     rows = []
-    for last, best in zip(results.of(task_name), results.of(task_name, "best"), strict=True):
+    scores = results.of(task_name)
+    for last, best in zip(scores, results.of(task_name, "best"), strict=True):
         rows.append([last.position, "last", *_cells(last)])
         if task.by_part or (task.part and last.learned):
             rows.append(["", _part_title(task), *_parts(last, task)])
         rows.append(["", "best", *_cells(best)])
-    last = results.of(task_name)
-    distinct = [str(cell.examples) for cell in last[0].cells] if last else []
+    distinct = [str(cell.examples) for cell in scores[0].cells] if scores else []
     note = f"Distinct test examples: {listed(distinct)}." if distinct else ""
     return Table(header, rows, note=note, left=frozenset({0, 1}))
 

@@ -41,7 +41,7 @@ from wordorder.positions import wants_task_positions
 from wordorder.text.batches import NOT_COUNTED
 from wordorder.training.compute import Compute, use
 from wordorder.training.config import TrainConfig
-from wordorder.training.loop import Training
+from wordorder.training.training import Training
 
 TRAINING, TESTING = 0, 1  # which examples a generator draws
 TOKENS_AT_ONCE = 1 << 14  # in a test
@@ -256,6 +256,7 @@ def score(
     answers, tokens, right_answers, right_tokens = 0, 0, 0, 0
     for batch in _parts(list(examples), coupling):
         expected = batch.targets
+        assert expected is not None
         right = likeliest(model, batch) == expected
         counted = expected != NOT_COUNTED
         inner = counted & (expected != END)
@@ -269,6 +270,7 @@ def score(
 @torch.no_grad()
 def likeliest(model: LanguageModel, batch: Batch) -> Tensor:
     """Return the most likely token at each answer position, -1 elsewhere; (batch, time)."""
+    assert batch.targets is not None
     counted = batch.targets != NOT_COUNTED
     tokens = torch.full_like(batch.targets, NOT_COUNTED)
     with evaluating(model):

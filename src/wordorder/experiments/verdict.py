@@ -221,7 +221,7 @@ def _probed(effects: list[tuple[str, Disturbed]]) -> str:
     still = [p for p, rise in rises if _still(rise)]
     others = [(p, rise) for p, rise in rises if not rise.shown and rise.low is not None]
     others = [(p, rise) for p, rise in others if p not in still]
-    tiny = [p for p, rise in others if rise.negligible and rise.low * rise.high > 0]
+    tiny = [p for p, r in others if r.negligible and r.low and r.high and r.low * r.high > 0]
     told = {p: f"{p} {with_interval(rise)}" for p, rise in others}
     rest = [told[p] for p, _ in others if p not in tiny]
     parts = []
@@ -275,8 +275,8 @@ def _costs(summary: Summary) -> Iterable[str]:
         )
     added = [(r.position, r.cost.added) for r in summary.results if r.cost.added is not None]
     if adding := [f"{p} {n:,}" for p, n in added if n]:
-        others = "" if len(adding) == len(added) else "; the others none"
-        yield f"Parameters added: {', '.join(adding)}{others}."
+        rest = "" if len(adding) == len(added) else "; the others none"
+        yield f"Parameters added: {', '.join(adding)}{rest}."
     elif added:
         yield "No embedding adds parameters."
 

@@ -20,7 +20,7 @@ DODGE = 0.05  # octaves between the intervals of two embeddings at one length
 
 def panels(summary: Summary) -> list[list[Panel]]:
     """Return the views that a comparison has numbers for; those of one list belong together."""
-    groups = (
+    groups: tuple[list[Panel | None], ...] = (
         [losses(summary)],
         [curves(summary)],
         [same_targets(summary), changes(summary)],

@@ -15,7 +15,7 @@ import json
 import re
 import shlex
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Gt
 
@@ -44,13 +44,14 @@ from wordorder.folders import replacing_contents
 from wordorder.locks import held
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.positions import parse
-from wordorder.settings import Device, Duration, Epochs, NotNegative, Positive, Rate, Seed, check
+from wordorder.settings import Duration, Epochs, NotNegative, Positive, Rate, Seed, check
 from wordorder.training.checkpoints import save_weights
 from wordorder.training.compute import pick_device
 from wordorder.training.config import LENGTHS, TrainConfig, folder_of, whole_paths
 from wordorder.training.moved_text import check_not_moved
+from wordorder.training.record import free_folder
 from wordorder.training.run import RUN, Run
-from wordorder.training.start import free_folder, resume_in_held_folder, train_in_held_folder
+from wordorder.training.start import resume_in_held_folder, train_in_held_folder
 from wordorder.training.training_data import TrainingData, read_text, split_warning
 
 
@@ -99,7 +100,7 @@ class Extension:
     batch_size: NotNegative = 0
     seed: Seed | None = None
     retrieval: tuple[str, ...] = MEASURED
-    device: Device = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
     def __post_init__(self) -> None:
         check(self)
@@ -196,11 +197,7 @@ def _extend(
     if warning := split_warning(parent.config["data"], material.facts):
         show.say(warning)
     stretch = Stretch(
-        original_length(trained),
-        new,
-        trained.rotated_dim,
-        settings.base,
-        settings.neighbours,
+        original_length(trained), new, trained.rotated_dim, settings.base, settings.neighbours
     )
     choosing, chosen_on = text_to_choose_on(material, text, new)
     tried = _tried(settings, model, trained, stretch, choosing, material, show)
@@ -291,10 +288,11 @@ def _configured(settings: Extension, parent: Run, new: int) -> TrainConfig:
         parent.check_has_text()
         check_not_moved(config, parent.folder, "add {}")
     config = fine_tune(config, new, rate=settings.rate, rows=settings.batch_size)
-    text = {"data": whole_paths(settings.data), "validation_data": (), "development_data": ()}
     return replace(
         config,
-        **(text if settings.data else {}),
+        data=whole_paths(settings.data) or config.data,
+        validation_data=() if settings.data else config.validation_data,
+        development_data=() if settings.data else config.development_data,
         field=settings.field or config.field,
         init=str(parent.folder.resolve()),
         chat_template="auto",

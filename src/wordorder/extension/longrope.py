@@ -83,7 +83,7 @@ def _mutated(candidate: Factors, factor: float, random: Generator) -> Factors:
 
 def _crossed(best: Sequence[Factors], random: Generator) -> Factors:
     """Return a child with each divisor from one of two parents."""
-    one, two = (np.array(best[random.integers(len(best))]) for _ in range(2))
+    one, two = (np.array(best[int(random.integers(len(best)))]) for _ in range(2))
     return non_decreasing(np.where(random.random(len(one)) < 0.5, one, two))
 
 

@@ -156,9 +156,9 @@ def streamed_of(records: Sequence[Mapping[str, Any]]) -> list[StreamingResult]:
 
 def _change_of(record: Mapping[str, Any] | None) -> Estimate | None:
     """Return a difference from JSON; records of older versions have no degrees of freedom."""
-    return record and Estimate(
-        record["mean"], record.get("standard_error"), record.get("degrees_of_freedom")
-    )
+    if record is None:
+        return None
+    return Estimate(record["mean"], record.get("standard_error"), record.get("degrees_of_freedom"))
 
 
 def try_methods(

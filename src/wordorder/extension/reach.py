@@ -128,15 +128,11 @@ def measure(
     progress(0.5)
     retrieved: list[Retrieved] = []
     for i, kind in enumerate(kinds):
-        start, part = 0.5 + 0.5 * i / len(kinds), 0.5 / len(kinds)
-        retrieved += retrieval(
-            model,
-            text.store,
-            text.tokenizer,
-            kind,
-            lengths,
-            progress=lambda share, start=start, part=part: progress(start + part * share),
-        )
+
+        def report(share: float, done: int = i) -> None:
+            progress(0.5 + 0.5 * (done + share) / len(kinds))
+
+        retrieved += retrieval(model, text.store, text.tokenizer, kind, lengths, progress=report)
     progress(1.0)
     return RunMeasurements(context, short, tuple(retrieved))
 

@@ -34,7 +34,11 @@ def with_position(model: LanguageModel, spec: str, length: int = 0) -> LanguageM
         for old, new in zip(before.parts, after.parts, strict=False):
             if type(old) is not type(new):
                 continue
-            if isinstance(old, Learned) and (longer or old.rows != new.rows):
+            if (
+                isinstance(old, Learned)
+                and isinstance(new, Learned)
+                and (longer or old.rows != new.rows)
+            ):
                 old = old.resampled(new.rows, min(old.rows, trained_rows))
             new.load_state_dict(old.state_dict())
     other.compute_dtype, other.attention_kernel = model.compute_dtype, model.attention_kernel

@@ -64,14 +64,14 @@ def samples(
         compared: last tokens whose logits are compared; None: all.
     """
     generator = torch.Generator().manual_seed(0)
-    config, last = model.config, model.position.max_position
-    own_limit = None if last is None else last + 1
+    config, limit = model.config, model.position.max_position
+    own_limit = None if limit is None else limit + 1
     for length in lengths(config.trained_length, longest, own_limit):
         whole, other = torch.randint(config.vocabulary_size, (2, length), generator=generator)
         padding = length // 3
         is_cached = config.causal and (static_length is None or length <= static_length)
-        is_whole = compared is None or compared >= length
-        last = length if is_whole else min(length - padding, compared)
+        most = length if compared is None else compared
+        last = length if most >= length else min(length - padding, most)
         yield Sample(whole, other, padding, last, is_cached)
 
 

@@ -60,7 +60,9 @@ class KVCache(Protocol):
     consecutive: bool
     documents: Tensor | None
     context_length: int
-    layers: Sequence[LayerKVCache]
+
+    @property
+    def layers(self) -> Sequence[LayerKVCache]: ...
 
     def next_positions(self, tokens: Tensor) -> Tensor:
         """Return positions (batch or 1, time) for new tokens, continuing the last position."""

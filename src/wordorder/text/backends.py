@@ -47,8 +47,9 @@ BYTES = {spelling: byte for byte, spelling in enumerate(SPELLINGS)}
 
 def bytes_of(token: str) -> bytes:
     """Return the bytes of a byte-level token, or the UTF-8 of a token spelled otherwise."""
-    spelled = [BYTES.get(character) for character in token]
-    return token.encode() if None in spelled else bytes(spelled)
+    if BYTES.keys() >= set(token):
+        return bytes([BYTES[character] for character in token])
+    return token.encode()
 
 
 def add_special(

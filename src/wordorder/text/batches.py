@@ -137,8 +137,8 @@ class Batches:
         counted = self._count_masked(starts, masks)
         if not counted:  # the lowest draw of all rows is the only target, so all are read
             whole = self.rows(number, draw)
-            fields = (None if field is None else field[chosen] for field in whole[:4])
-            return Batch(*fields, consecutive=True), int((whole.targets >= 0).sum())
+            assert whole.targets is not None
+            return whole.map(lambda field: field[chosen]), int((whole.targets >= 0).sum())
         return window.masked_token(masks.of(chosen), self.mask_id, at_least_one=False), counted
 
     def epoch(self, index: int) -> float:
@@ -256,7 +256,7 @@ class _MaskDraw(NamedTuple):
 
     def of(self, chosen: NDArray[np.bool_]) -> _MaskDraw:
         """Return the numbers of some rows."""
-        return _MaskDraw(*(numbers[chosen] for numbers in self[:3]), self.fraction)
+        return _MaskDraw(self.chance[chosen], self.fate[chosen], self.other[chosen], self.fraction)
 
 
 class _Window:
@@ -291,6 +291,7 @@ class _Window:
     def masked_token(
         self, masks: _MaskDraw, mask_id: int | None, at_least_one: bool = True
     ) -> Batch:
+        assert mask_id is not None  # see _check_objective
         tokens, chance, most = self.tokens, masks.chance.copy(), masks.fraction
         # End-of-text is never a target: the start of the next document would reveal it.
         chance[tokens == self.store.end_of_text] = 1
@@ -315,8 +316,13 @@ class _Window:
         if documents is not None and self.padded is not None:
             # In documents -1 is padding, as in targets it is a token that is not counted.
             documents = np.where(self.padded, NOT_COUNTED, documents)
-        tensors = (_tensor(array) for array in (tokens, targets, documents, positions))
-        return Batch(*tensors, consecutive=True)
+        return Batch(
+            _tensor(tokens),
+            _tensor(targets),
+            None if documents is None else _tensor(documents),
+            None if positions is None else _tensor(positions),
+            consecutive=True,
+        )
 
     def _documents(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return document ids within each row, and positions that restart at each document.
@@ -334,8 +340,8 @@ class _Window:
         return np.cumsum(opens, axis=1), column - last
 
 
-def _tensor(array: NDArray[np.int64] | None) -> torch.Tensor | None:
-    return None if array is None else torch.from_numpy(np.ascontiguousarray(array))
+def _tensor(array: NDArray[np.int64]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def _check_objective(objective: str, mask_id: int | None, mask_fraction: float) -> None:

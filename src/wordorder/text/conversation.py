@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wordorder.text.chat_template import ChatTemplate
 from wordorder.text.corpus import Turn
@@ -112,7 +113,10 @@ class Conversation:
 
 
 def question(
-    text: str, tokens: Sequence[int], answers: Sequence[bool], conversation: Conversation
+    text: str,
+    tokens: NDArray[np.unsignedinteger],
+    answers: NDArray[np.bool_],
+    conversation: Conversation,
 ) -> ChatPrompt:
     """Return the prompt before the first answer of a stored conversation, or of a given text.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,10 +104,8 @@ class MixedBatches:
 def _in_order(batches: Sequence[Batch], order: Sequence[NDArray[np.int64]]) -> Batch:
     """Return the rows of several batches in the order of these numbers."""
     back = torch.from_numpy(np.argsort(np.concatenate(order)))
-    fields = zip(*batches, strict=True)
-    return Batch(
-        *(
-            torch.cat(field)[back] if isinstance(field[0], torch.Tensor) else field[0]
-            for field in fields
-        )
-    )
+    fields: list[Any] = [
+        torch.cat(each)[back] if isinstance(each[0], torch.Tensor) else each[0]
+        for each in zip(*batches, strict=True)
+    ]
+    return Batch(*fields)

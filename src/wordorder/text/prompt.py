@@ -61,9 +61,9 @@ class Prompt:
         """
         if not self.held_back:
             return None
-        if self._first is not None:
-            return None if written else self._first
         spellings = self.tokenizer.spellings
+        if spellings is None:
+            return None if written else self._first
         left = self.held_back.encode()
         for token in written:
             if len(spellings[token]) >= len(left):

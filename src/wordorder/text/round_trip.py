@@ -89,7 +89,7 @@ def _difference(words: SequenceMatcher[str], before: str, after: str) -> str:
     """Return the first words that differ, else the first characters: "'cats' as 'cat s'"."""
     for operation, first, end, other_first, other_end in words.get_opcodes():
         if operation != "equal":
-            original, decoded = words.a[first:end], words.b[other_first:other_end]
+            original, decoded = before.split()[first:end], after.split()[other_first:other_end]
             return f"{shown(' '.join(original))} as {shown(' '.join(decoded))}"
     same = next(
         (n for n, (x, y) in enumerate(zip(before, after, strict=False)) if x != y),

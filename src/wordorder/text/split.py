@@ -135,7 +135,8 @@ def _split_around(corpus: Corpus, validation: float, development: float) -> Spli
         name: 0.0 if assigned[name] else fraction
         for name, fraction in (("validation", validation), ("development", development))
     }
-    parts, cut_notes = [training, chosen, assigned["validation"]], ()
+    parts = [training, chosen, assigned["validation"]]
+    cut_notes: tuple[str, ...] = ()
     for place, name in enumerate(PARTS):
         if fractions.get(name):
             cut = split_corpus(replace(corpus, documents=training), fractions[name])

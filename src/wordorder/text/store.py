@@ -156,11 +156,13 @@ def open_store(
     if template is not None:
         size = tokenizer.token_bytes(arrays["tokens"][arrays["answers"]])
     return TokenStore(
-        bytes=size,
+        arrays["tokens"],
+        arrays["starts"],
+        size,
         end_of_text=tokenizer.end_of_text,
         vocabulary_size=tokenizer.vocabulary_size,
         lossless=lossless,
-        **arrays,
+        answers=arrays.get("answers"),
     )
 
 
@@ -324,4 +326,4 @@ def _opened(entry: Path, names: Sequence[str]) -> dict[str, NDArray[Any]] | None
 
 
 def _checksum(array: NDArray[np.generic]) -> int:
-    return zlib.crc32(memoryview(np.ascontiguousarray(array)).cast("B"))
+    return zlib.crc32(np.ascontiguousarray(array).data.cast("B"))

@@ -23,7 +23,8 @@ class StreamDecoder:
         self._spellings, self._special = tokenizer.spellings, set(tokenizer.special_ids)
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         # For tokens whose text depends on neighbours: the last piece's ids, and those not returned.
-        self._last, self._pending = [int(token) for token in before], []
+        self._last = [int(token) for token in before]
+        self._pending: list[int] = []
 
     def feed(self, token: int) -> str:
         """Return the text that this token completes; empty while a character is incomplete."""

@@ -251,8 +251,8 @@ class Tokenizer:
         spellings = [b""] * self.vocabulary_size
         for token, index in self.backend.get_vocab(with_added_tokens=False).items():
             spellings[index] = token.encode() if self.kind == "characters" else bytes_of(token)
-        for index, token in self.backend.get_added_tokens_decoder().items():
-            spellings[index] = b"" if token.special else token.content.encode()
+        for index, added in self.backend.get_added_tokens_decoder().items():
+            spellings[index] = b"" if added.special else added.content.encode()
         return spellings
 
     @cached_property

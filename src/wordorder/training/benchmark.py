@@ -94,8 +94,9 @@ def _dtype_and_kernel(
     config: TrainConfig, model: TokenModel, batch: Batch, compute: Compute, dtypes: tuple[str, ...]
 ) -> tuple[float, str, str, str]:
     """Return the seconds of the fastest step, its dtype and kernel, and all timings as text."""
-    best, timings = None, {}
-    kernels = (*KERNELS, "flex") if compute.device == "cuda" else KERNELS
+    best: tuple[float, str, str] | None = None
+    timings: dict[str, str] = {}
+    kernels: tuple[str, ...] = (*KERNELS, "flex") if compute.device == "cuda" else KERNELS
     if config.model.kind == "gru":
         kernels = ("plain",)
     for dtype in _choices(config.dtype, dtypes):
@@ -119,6 +120,7 @@ def _dtype_and_kernel(
             timings[f"{dtype} {kernel}"] = f"{1e3 * took:.0f} ms"
             if best is None or took < best[0]:
                 best = (took, dtype, kernel)
+    assert best is not None  # only flex may fail
     took, dtype, kernel = best
     times = ", ".join(f"{name} {how}" for name, how in timings.items())
     return took, dtype, kernel, times

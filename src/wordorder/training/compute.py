@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -146,7 +146,7 @@ def compiled(model: TokenModel, compute: Compute) -> nn.Module:
         return model
     # After Ctrl-C while it compiles, PyTorch would warn with twenty lines of code.
     warnings.filterwarnings("ignore", message="Error detected in ")
-    return torch.compile(model)
+    return cast(nn.Module, torch.compile(model))
 
 
 def check_same(

@@ -282,7 +282,8 @@ def whole_paths(data: tuple[str, ...]) -> tuple[str, ...]:
 
 def with_whole_paths(config: TrainConfig) -> TrainConfig:
     """Return a configuration that can be read from another working directory."""
-    return replace(config, **{name: whole_paths(getattr(config, name)) for name in TEXTS})
+    paths: dict[str, Any] = {name: whole_paths(getattr(config, name)) for name in TEXTS}
+    return replace(config, **paths)
 
 
 def with_moved_texts(config: TrainConfig, texts: Mapping[str, tuple[str, ...]]) -> TrainConfig:
@@ -303,7 +304,8 @@ def with_moved_texts(config: TrainConfig, texts: Mapping[str, tuple[str, ...]]) 
                 f"mixes {' '.join(old)}: give the same number of names with the same weights",
                 code="training.other-mixture",
             )
-    return with_whole_paths(replace(config, **texts))
+    moved: dict[str, Any] = {**texts}
+    return with_whole_paths(replace(config, **moved))
 
 
 def _whole_path(text: str) -> str:

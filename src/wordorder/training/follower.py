@@ -200,13 +200,13 @@ def _training_data(message: Message, tokenizer: Tokenizer) -> TrainingData:
         store = _store(fields, arrays, tokenizer)
         each.append(TrainingData(tokenizer, store, store, {}))
     parts = zip(values["parts"], each, strict=False)
-    return replace(each[0], parts=tuple(MixedPart(*part, data) for part, data in parts))
+    mixed = tuple(MixedPart(name, weight, data) for (name, weight), data in parts)
+    return replace(each[0], parts=mixed)
 
 
 def _has_unused_parameters(training: Training) -> bool:
     """Return whether the loss of a row does not depend on some parameter."""
-    batch = training.batches.at(0)
-    row = type(batch)(*(f[:1] if isinstance(f, Tensor) else f for f in batch))
+    row = training.batches.at(0).map(lambda field: field[:1])
     training.model.train()
     with torch.random.fork_rng():
         training.model(row.to(training.parameters[0].device)).mean().backward()

@@ -81,7 +81,8 @@ def write_weights(
     Returns:
         The number of bytes of the tensors.
     """
-    header, end = {}, 0
+    header: dict[str, dict[str, Any]] = {}
+    end = 0
     for name, shape in shapes.items():
         start, end = end, end + FLOAT_BYTES * _count(shape)
         header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}

@@ -104,7 +104,11 @@ class Muon:
     def _directions(self, momentum: float) -> Iterator[tuple[str, Tensor]]:
         """Update the momentum, and yield the directions of all matrices of each shape."""
         for shape, group in self.groups.items():
-            gradients = torch.stack([part.parameter.grad[part.rows] for part in group])
+            rows = []
+            for part in group:
+                assert part.parameter.grad is not None
+                rows.append(part.parameter.grad[part.rows])
+            gradients = torch.stack(rows)
             buffer = self.buffers[shape].lerp_(gradients, 1 - momentum)
             yield shape, gradients.lerp_(buffer, momentum)
 

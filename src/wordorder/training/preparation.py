@@ -130,7 +130,7 @@ def _prepare(
             config, training_data, timing.budget_seconds or 0.0, timing.step_seconds
         )
         config = with_dropout(config, training_data, steps)
-        model.set_dropout(config.model.resolved.dropout)
+        model.set_dropout(config.model.resolved.dropout or 0.0)
         set_weights(model, config.seed, weights)
         validations = sum(_validation_steps(config, training_data, steps))
         took = timing.step_seconds * (steps + validations)
@@ -170,7 +170,8 @@ def _measured(
         if fixed_steps is None and config.model.dropout is None:
             # Changing the dropout later would compile again.
             rough = steps_in(config, training_data, left, step_seconds(model, batch))
-            model.set_dropout(with_dropout(config, training_data, rough).model.dropout)
+            dropout = with_dropout(config, training_data, rough).model.dropout
+            model.set_dropout(dropout or 0.0)
         show.say("compiling the model, which takes about half a minute")
     forward = compiled(model, compute)
     at_rest = replace(config, learning_rate=0.0, matrix_learning_rate=0.0)
@@ -230,7 +231,8 @@ def _step_seconds(training: Training, least_seconds: float) -> float:
             timed run depends on the result.
     """
     training.step()
-    start, times = time.perf_counter(), []
+    start = time.perf_counter()
+    times: list[float] = []
     while len(times) < WARM_UP_STEPS or time.perf_counter() - start < least_seconds:
         before = time.perf_counter()
         training.step()

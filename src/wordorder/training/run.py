@@ -108,8 +108,8 @@ class Run:
         with naming_damage(self.folder / "config.json"):
             self.model_config = ModelConfig.from_dict(self.config["model"])
         check_trust(self.folder, self.model_config, trust)
-        if name := changed_code(self.config, self.model_config):
-            note = f"the code of {name} has changed since {self.folder} was trained with it"
+        if changed := changed_code(self.config, self.model_config):
+            note = f"the code of {changed} has changed since {self.folder} was trained with it"
             warnings.warn(note, Note, stacklevel=2)
 
     @classmethod

@@ -90,11 +90,11 @@ class RunController:
                 yield decision
         if self.decisions.ahead:
             return
-        for decision in (self._ranks(), self._threads(), self._end()):
-            if decision is not None:
-                self.decisions.add(decision)
-                self._take(decision)
-                yield decision
+        for new in (self._ranks(), self._threads(), self._end()):
+            if new is not None:
+                self.decisions.add(new)
+                self._take(new)
+                yield new
 
     def _take(self, decision: dict[str, Any]) -> None:
         if "steps" in decision:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -20,7 +21,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from wordorder.model import TokenModel, make_model
-from wordorder.model.token_model import ParameterPart
+from wordorder.model.parts import ParameterPart
 from wordorder.training.average import PREFIX, AveragedWeights
 from wordorder.training.compute import DTYPES, Compute, use
 from wordorder.training.config import TrainConfig
@@ -60,11 +61,12 @@ def clip_gradients(parameters: Sequence[Tensor], most: float, ranks: int) -> Ten
     rank holds, are averaged here.
     """
     squares = torch.zeros((), device=parameters[0].device)
-    own = [p.grad for p in parameters if p.grad is not None and not isinstance(p, DTensor)]
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    own = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
     for gradient in own:
         dist.all_reduce(gradient)
         gradient /= ranks
-    split = [p.grad.to_local() for p in parameters if p.grad is not None and isinstance(p, DTensor)]
+    split = [gradient.to_local() for gradient in gradients if isinstance(gradient, DTensor)]
     for gradient in split:
         squares += gradient.square().sum()
     dist.all_reduce(squares)
@@ -112,12 +114,13 @@ class SplitMuon(Muon):
         super().__init__((), dtype=dtype)  # allocates no unsplit momentum
         self.groups = by_shape(parts)
         self.split = parameters
-        self.momenta = {key: torch.zeros_like(value) for key, value in parameters.items()}
+        self.momenta = {key: cast(DTensor, torch.zeros_like(p)) for key, p in parameters.items()}
 
     @torch.no_grad()
     def step(self, rate: float, weight_decay: float = 0.0, *, momentum: float = 0.95) -> None:
         updates = {}
         for key, parameter in self.split.items():
+            assert isinstance(parameter.grad, DTensor)
             gradient = parameter.grad.to_local()
             buffer = self.momenta[key].to_local().lerp_(gradient, 1 - momentum)
             update = gradient.lerp(buffer, momentum)
@@ -159,13 +162,15 @@ class SplitOptimizer(Optimizer):
         model: the same model split.
     """
 
+    muon: SplitMuon
+
     def __init__(
         self, whole: TokenModel, model: TokenModel, config: TrainConfig, compute: Compute
     ) -> None:
         parts = whole.muon_parts() if config.muon else []
         by_name = dict(model.named_parameters())
         split = {id(p): by_name[name] for name, p in whole.named_parameters()}
-        used = {id(part.parameter): split[id(part.parameter)] for part in parts}
+        used = {id(p.parameter): cast(DTensor, split[id(p.parameter)]) for p in parts}
         muon = SplitMuon(parts, used, DTYPES[compute.muon_dtype])
         self.matrices = {id(p): name for name, p in whole.named_parameters()}
         super().__init__(

@@ -269,8 +269,8 @@ def resume_in_held_folder(
         training.load(checkpoint)
         for note in final_notes.of_finished(folder, training.done):
             show.say(note)
-        metrics.Metrics(folder).cut(training.done, training.best and training.best.validated)
-        known = checkpoint.extra.get("decisions")
+        best, known = training.best, checkpoint.extra.get("decisions")
+        metrics.Metrics(folder).cut(training.done, best.validated if best else None)
         return _finish(training, folder, show, plan, known, ranks_before)
 
 

@@ -9,6 +9,7 @@ from wordorder.errors import BadInput
 from wordorder.model import TokenModel
 from wordorder.model.decoding import Sampling, generate
 from wordorder.numerals import counted
+from wordorder.text.chat_template import ChatTemplate
 from wordorder.text.conversation import ChatPrompt, Conversation, question
 from wordorder.text.prompt import Prompt
 from wordorder.text.stop_texts import StopTexts
@@ -44,16 +45,16 @@ def remaining_positions(model: TokenModel, prompt: Prompt) -> int | None:
     Raises:
         BadInput: the prompt leaves no position for another token.
     """
-    tokens, left = len(prompt.tokens), model.room(len(prompt.tokens))
-    if left == 0:
-        position, positions = model.config.position, model.position.max_position + 1
+    tokens = len(prompt.tokens)
+    positions = model.room(1)  # the last token that is generated needs none
+    if positions is not None and tokens > positions:
         raise BadInput(
             f"the prompt has {counted(tokens, 'token')}, the end-of-text token before it included, "
-            f"but {position} has only {positions:,} positions: shorten it by "
+            f"but {model.config.position} has only {positions:,} positions: shorten it by "
             f"{counted(tokens - positions, 'token')}, or use a run trained with --position rotary",
             code="training.prompt-too-long",
         )
-    return left
+    return model.room(tokens)
 
 
 def decoded(
@@ -78,9 +79,11 @@ def decoded(
 
 def sample_prompt(text: str, training_data: TrainingData) -> Prompt | ChatPrompt:
     """Return the prompt of samples in training: a text, or a question that was held out."""
-    if getattr(training_data, "template", None) is None:
+    template: ChatTemplate | None = getattr(training_data, "template", None)
+    if template is None:
         return Prompt(text, training_data.tokenizer)
     store = choosing_text(training_data)
+    assert store.answers is not None
     first = slice(0, int(store.sizes[0]))
-    conversation = Conversation(training_data.template, training_data.tokenizer)
+    conversation = Conversation(template, training_data.tokenizer)
     return question(text, store.tokens[first], store.answers[first], conversation)

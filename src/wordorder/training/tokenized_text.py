@@ -206,7 +206,8 @@ def within_context(training_data: TrainingData, length: int, name: str) -> Train
     Raises:
         BadInput: a part has no answer within the context.
     """
-    tokenizer, parts = training_data.tokenizer, {}
+    tokenizer = training_data.tokenizer
+    parts: dict[str, Any] = {}
     total = cut = left_out = 0
     for part in PARTS:
         if (store := getattr(training_data, part)) is None:
@@ -272,10 +273,11 @@ def _tokenized(
         tokenizer = fitted_tokenizer(config, split.training, corpus, template)
         fitted_on = FITTED_ON.get(config.tokenizer)
     try:
-        training, development, validation = (
-            part and open_store(part, tokenizer, template)
-            for part in (split.training, split.development, split.validation)
-        )
+        training = open_store(split.training, tokenizer, template)
+        development = None
+        if split.development is not None:
+            development = open_store(split.development, tokenizer, template)
+        validation = open_store(split.validation, tokenizer, template)
     except BadInput as error:
         if config.init is None:
             raise

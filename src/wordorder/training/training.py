@@ -206,6 +206,7 @@ class Training:
         if read.count > 1:
             return self.batches.share(number, read)
         batch = self.batches.at(number)
+        assert batch.targets is not None
         return batch, int((batch.targets >= 0).sum())
 
     def split(self) -> None:
@@ -321,8 +322,10 @@ class Training:
 
         All ranks do this together. None if not all of them see the folder.
         """
-        from wordorder.training.sharding import parts_of
+        from wordorder.training.sharding import SplitAverage, SplitOptimizer, parts_of
 
+        assert isinstance(self.optimizer, SplitOptimizer)
+        assert isinstance(self.average, SplitAverage | None)
         self.ranks.send({"do": "parts", "folder": str(folder)})
         return parts_of(self.optimizer, self.average, folder, self.ranks)
 
@@ -353,7 +356,7 @@ class Training:
             into.rmdir()
         if parts is None:  # everything is in one file
             tensors |= {f"optimizer.{n}": t for n, t in self.collect(optimizer=True).items()}
-        extra = {
+        extra: dict[str, Any] = {
             "model": self.model.config.to_dict(),
             "decisions": list(decisions),
             "best": best.facts() if best else {},
@@ -366,10 +369,8 @@ class Training:
             tensors = {n: tensor.detach().to("cpu", copy=True) for n, tensor in tensors.items()}
         last = {name: tensors[f"{prefix}{name}"] for name in weights}
         tensors |= best.tensors() if best else {}  # which no step changes
-        best_weights = best.weights if best else None
-        return checkpoints.UnwrittenCheckpoint(
-            self.done, tensors, extra, best_weights or last, parts
-        )
+        chosen = (best.weights if best else None) or last
+        return checkpoints.UnwrittenCheckpoint(self.done, tensors, extra, chosen, parts)
 
     def load(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Restore the weights and the optimizer from a checkpoint of the same model."""
@@ -378,9 +379,8 @@ class Training:
             {name: tensors[f"{checkpoints.MODEL_PREFIX}{name}"] for name in names}
         )
         prefix = "optimizer."
-        self.optimizer.load_state(
-            {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-        )
+        state = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        self.optimizer.load_state(state)
         if self.average is not None:
             self.average.load(checkpoint.extra.get("average", 0), tensors)
         if self.best is not None:

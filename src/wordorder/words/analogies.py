@@ -151,7 +151,8 @@ def read_questions(path: str | Path) -> list[Question]:
         if line.startswith(":"):
             section = line[1:].strip()
         elif len(words) == 4:
-            questions.append(Question(*words, section=section))
+            a, b, c, expected = words
+            questions.append(Question(a, b, c, expected, section))
         elif words:
             raise BadInput(
                 f"{source}, line {number}: {counted(len(words), 'word')}, but a question has 4, "

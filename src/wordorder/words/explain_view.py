@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 
 from wordorder.control_characters import escaped
 from wordorder.words.explanation import Explanation
 from wordorder.words.sentences import Apart
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WIDTH = 80
 LABEL, SIDE = 16, 32  # columns for the labels, and for each order
@@ -163,12 +167,12 @@ def _attention(explained: Explanation) -> list[str]:
     names = ([explained.opening, *reading.tokens][-TOKENS:] for reading in readings)
     keys = (" ".join(f"{written(token)[:7]:>7}" for token in tokens) for tokens in names)
     lines.append(_row("attends to", keys))
-    scored = rows[0].scores is not None
-    numbers = {
+    scored = [(r.scores_without, r.scores) for r in rows if r.scores is not None]
+    numbers: dict[str, list[Tensor]] = {
         "  distance": [row.distances for row in rows],
-        "  plain score": [row.scores_without for row in rows if scored],
-        "  score": [row.scores for row in rows if scored],
-        "  change": [row.scores - row.scores_without for row in rows if scored],
+        "  plain score": [without for without, _ in scored],
+        "  score": [score for _, score in scored],
+        "  change": [score - without for without, score in scored],
         "  plain weight": [row.weights_without for row in rows],
         "  weight": [row.weights for row in rows],
     }
@@ -268,7 +272,7 @@ def _joined(tokens: Iterable[str]) -> str:
     return " ".join(map(written, tokens))
 
 
-def _vector(numbers: Sequence[float]) -> str:
+def _vector(numbers: Sequence[float] | Tensor) -> str:
     return " ".join(_number(float(number)) for number in numbers[:NUMBERS])
 
 

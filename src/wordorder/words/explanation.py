@@ -314,4 +314,4 @@ def _gap(first: Tensor, second: Tensor) -> Apart:
 
 def spelling(tokenizer: Tokenizer, token: int) -> str:
     """Return a token as text; a special token, which decodes to nothing, by its name."""
-    return tokenizer.decode([token]) or tokenizer.backend.id_to_token(token)
+    return tokenizer.decode([token]) or str(tokenizer.backend.id_to_token(token))

@@ -80,7 +80,7 @@ def draw(
     figure = Figure(figsize=(7, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    axes.scatter(*places.T, color=POINT, s=18, zorder=2)
+    axes.scatter(places[:, 0], places[:, 1], color=POINT, s=18, zorder=2)
     for word, place in at.items():
         axes.annotate(
             drawing.plain(word), place, xytext=(4, 4), textcoords="offset points", fontsize=10

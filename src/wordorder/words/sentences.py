@@ -184,11 +184,10 @@ def sentence_vectors(
         rows = max(1, TOKENS_AT_ONCE // (length + 1))
         for start in range(0, len(numbers), rows):
             batch = numbers[start : start + rows]
-            tokens = torch.tensor(
-                [[tokenizer.beginning_of_text, *ids[i]] for i in batch], device=device
-            )
-            hidden = model.hidden(tokens)[:, 1:].float()
-            words = model.embedding(tokens[:, 1:]).float()
+            rows_read = [[tokenizer.beginning_of_text, *ids[i]] for i in batch]
+            inputs = torch.tensor(rows_read, device=device)
+            hidden = model.hidden(inputs)[:, 1:].float()
+            words = model.embedding(inputs[:, 1:]).float()
             pooled = {"words": words.mean(1), "mean": hidden.mean(1), "last": hidden[:, -1]}
             for kind, vectors in pooled.items():
                 by_kind[kind][batch] = vectors.cpu().numpy()

@@ -221,8 +221,8 @@ class Vectors:
             scores = self.cosines(unit(plus.sum(1) - minus.sum(1)))
         else:
             # One term at a time: (questions, terms, words) would be three times the memory.
-            above = math.prod((self.cosines(term) + 1) / 2 for term in plus.swapaxes(0, 1))
-            below = math.prod((self.cosines(term) + 1) / 2 for term in minus.swapaxes(0, 1))
+            above: Any = math.prod((self.cosines(term) + 1) / 2 for term in plus.swapaxes(0, 1))
+            below: Any = math.prod((self.cosines(term) + 1) / 2 for term in minus.swapaxes(0, 1))
             scores = above / (below + np.float32(EPSILON))
         scores[:, self.repeated] = -np.inf
         return scores

@@ -53,7 +53,7 @@ def train_vectors(
     models = gensim_models("word2vec")
     done = count(1)
 
-    class EpochProgress(models.callbacks.CallbackAny2Vec):  # type: ignore[misc, name-defined]
+    class EpochProgress(models.callbacks.CallbackAny2Vec):  # type: ignore[name-defined]
         def on_epoch_end(self, _: Any) -> None:
             progress(next(done) / epochs)
 

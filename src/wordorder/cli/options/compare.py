@@ -6,10 +6,11 @@ Defaults that are constants in modules with torch are repeated here; a test comp
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from annotated_types import Interval
+from tyro.conf import Suppress as Hidden
 
 from wordorder.cli.arguments import parse
 from wordorder.cli.run_options import (
@@ -21,8 +22,6 @@ from wordorder.cli.run_options import (
 )
 from wordorder.settings import DataName, PathName, Positive, Threads
 from wordorder.text.objective import TemplateName
-
-Hidden = tyro.conf.Suppress
 
 
 @dataclass(frozen=True)
@@ -97,11 +96,12 @@ def read_options(arguments: list[str]) -> CompareOptions:
     own = {"trained_length": 64, "batch_size": 32}
     sizes = {} if typed & {"--preset", "--config"} else own
     given = defaults(arguments, "nano", _Run, only_typed(CompareOptions), **sizes)
+    values: dict[str, Any] = {"preset": given.preset, "train": given.run}
     options = parse(
         tyro.conf.OmitArgPrefixes[CompareOptions],
         arguments,
         command="wordorder compare",
-        default=CompareOptions(preset=given.preset, train=given.run),
+        default=CompareOptions(**values),
     )
     check_overruled(given, options.train)
     return options

@@ -42,7 +42,8 @@ def offline_and_quiet() -> Iterator[None]:
         warnings.simplefilter("ignore")
         stack.enter_context(patch.dict(os.environ, VARIABLES))
         for name, settings in OFFLINE.items():
-            stack.enter_context(patch.multiple(import_module(name), **settings))
+            for setting, value in settings.items():
+                stack.enter_context(patch.object(import_module(name), setting, value))
         stack.enter_context(_without_log("lm_eval", "datasets"))
         stack.enter_context(_without_bars())
         yield

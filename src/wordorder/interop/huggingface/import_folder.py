@@ -343,6 +343,7 @@ def _compared(read: _Source, written: Path) -> Iterator[LogitComparison]:
             compared=max(1, COMPARED_LOGITS // vocabulary),
         )
     )
+    auto: Any
     if not read.imported.has_head:
         auto, output = transformers.AutoModel, "last_hidden_state"
     elif read.model.config.causal:

@@ -118,8 +118,8 @@ def read_chat_template(
         source = next((t["template"] for t in source if t.get("name") == "default"), None)
     if not isinstance(source, str):
         return None, ()
-    special = [tokenizer.backend.id_to_token(index) for index in tokenizer.special_ids]
-    special = [name for name in special if not name.startswith("<|unused ")]
+    names = [str(tokenizer.backend.id_to_token(index)) for index in tokenizer.special_ids]
+    special = [name for name in names if not name.startswith("<|unused ")]
     try:
         return JinjaTemplate(source, special, declared_names(folder)).record(), ()
     except BadInput as error:
@@ -166,9 +166,10 @@ def chat_template_differs(folder: Path, run: Run, *, has_code: bool = False) -> 
     )
 
     def ids(messages: list[dict[str, str]], answering: bool) -> Any:
-        return theirs.apply_chat_template(
+        encoding: Any = theirs.apply_chat_template(
             messages, add_generation_prompt=answering, return_dict=True
-        )["input_ids"]
+        )
+        return encoding["input_ids"]
 
     try:
         return any(

@@ -79,7 +79,9 @@ def assign(
             share = drawn[chunk.first : chunk.first + chunk.documents]
             parts = np.where(share < first, 2, np.where(share < second, 1, 0))
             save(chunk.parts, parts.astype(np.uint8))
-    counts = sum(np.bincount(np.load(chunk.parts), minlength=len(PARTS)) for chunk in chunks)
+    counts = np.zeros(len(PARTS), np.int64)
+    for chunk in chunks:
+        counts += np.bincount(np.load(chunk.parts), minlength=len(PARTS))
     needed = [0, 1, 2] if fractions[1] else [0, 2]
     if not all(counts[part] for part in needed):
         raise too_little(corpus, different, len(needed))

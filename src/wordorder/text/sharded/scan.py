@@ -139,7 +139,8 @@ class _Source:
     @property
     def rows(self) -> tuple[int, int] | None:
         """The rows of a dataset that were read, and how many of them had no text."""
-        return self.stream and (self.stream.column.rows, self.stream.column.empty)
+        column = None if self.stream is None else self.stream.column
+        return None if column is None else (column.rows, column.empty)
 
 
 class _Scanner:

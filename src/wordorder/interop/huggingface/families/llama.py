@@ -38,6 +38,6 @@ def without_biases(fields: Fields) -> tuple[tuple[str, ...], bool]:
     """Return the modules without biases in a config.json, and whether it has any biases."""
     in_attention = fields.flag("attention_bias", False)
     in_feed_forward = fields.flag("mlp_bias", False)
-    without = () if in_attention else rms_decoder.ATTENTION
-    without += () if in_feed_forward else rms_decoder.FEED_FORWARD
-    return without, in_attention or in_feed_forward
+    attention = () if in_attention else rms_decoder.ATTENTION
+    feed_forward = () if in_feed_forward else rms_decoder.FEED_FORWARD
+    return (*attention, *feed_forward), in_attention or in_feed_forward

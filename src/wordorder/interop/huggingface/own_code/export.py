@@ -6,8 +6,10 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from wordorder.model import ModelConfig
 
@@ -46,7 +48,7 @@ def module_cache() -> Iterator[None]:
     transformers copies remote code into the user's cache and imports it from there; the folder
     that is compared has a temporary name, under which nothing will load it again.
     """
-    from transformers import dynamic_module_utils as remote
+    remote: Any = import_module("transformers.dynamic_module_utils")
 
     users = remote.HF_MODULES_CACHE
     imported = set(sys.modules)
