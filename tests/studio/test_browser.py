@@ -152,6 +152,8 @@ def test_embedding(open_page: Open) -> None:
     playwright.expect(page.locator("figure")).to_have_count(4)
     page.get_by_label("Embedding", exact=True).select_option("t5")
     playwright.expect(page.locator("figure")).to_have_count(2)
+    playwright.expect(page.get_by_role("alert")).to_have_count(0)
+    playwright.expect(page.locator("details.command pre")).to_contain_text("t5")
     page.get_by_label("buckets", exact=True).fill("10")
     page.wait_for_url("**buckets**")
     page.get_by_label("buckets, as a number").fill("1")

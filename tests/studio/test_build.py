@@ -20,12 +20,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from wordorder.cli.main import main
-from wordorder.studio import detached, opened, speed, step_time
+from wordorder.studio import detached, opened, snapshots, speed, step_time
 from wordorder.studio.application import create_app
 from wordorder.studio.opened import OpenRuns
 from wordorder.studio.orders import MOST_TEXT_BYTES, CompareOrder, TrainOrder
 from wordorder.studio.progress import MOST_POINTS, MetricsReader, thinned
 from wordorder.studio.rooms import build
+from wordorder.studio.snapshots import Snapshot
 from wordorder.studio.workshop import Workshop, slug
 from wordorder.training.run_text import text_of
 
@@ -123,6 +124,12 @@ def test_a_run_is_trained_to_its_end(
     assert code_of(studio, "/api/build/snapshot", name="mine-all-mine", step=3) == (
         "studio.no-snapshot"
     )
+    # Another run in that folder is another model.
+    other = Snapshot(step=12, steps=[], position="rotary", sample=[])
+    monkeypatch.setattr(snapshots, "_snapshot", lambda *_: other)
+    assert posted(studio, "snapshot", name="mine-all-mine") == shown
+    (run / "config.json").write_text(f"{(run / 'config.json').read_text()} ")
+    assert posted(studio, "snapshot", name="mine-all-mine")["position"] == "rotary"
     # A name is taken only once; a suggested one gets a number.
     taken = {**SMALL, "steps": 2, "name": "mine all mine"}
     assert code_of(studio, "/api/build/start", **taken) == "studio.name-taken"
@@ -241,6 +248,7 @@ def test_what_cannot_be_trained_is_refused_before(studio: TestClient, folder: Pa
     refused = studio.post(start, json={"trained_length": 1}).json()["message"]
     assert refused.startswith("trained length: input should be greater than or equal to 2")
     assert code_of(studio, start, position="os.path") == "studio.embedding-of-others"
+    assert code_of(studio, start, position="coupled") == "training.no-task-positions"
     big = {"width": 4096, "layers": 64, "heads": 64, "trained_length": 4096, "batch_size": 512}
     assert code_of(studio, start, **big) == "training.out-of-memory"
     assert not list(folder.glob("*.txt"))

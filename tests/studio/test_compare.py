@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,11 @@ def test_it_is_started_as_the_command(
     expected = "compare --positions none t5 --seeds 2 --preset nano --time 1m --data python-docs"
     assert started == [[*expected.split(), "--out", out]]
     assert command == f"wordorder {expected} --out {out}"
+    shown = studio.post("/api/compare/command", json={**asked, "name": ""}).json()["command"]
+    studio.post("/api/compare/start", json={**asked, "name": ""})
+    assert shlex.split(shown)[1:] == started[1]  # the same free name
+    taken = studio.post("/api/compare/command", json={**asked, "name": "old"})
+    assert taken.json()["code"] == "studio.name-taken"
     for positions in (["none"], ["none", "none"], ["none"] * 6):
         refused = studio.post("/api/compare/start", json={**asked, "positions": positions})
         assert refused.status_code == 422

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,6 +120,16 @@ def test_a_run_with_code_of_its_own_is_refused(folders: dict[str, Path], tmp_pat
     with pytest.raises(Refused) as caught:
         OpenRuns([tmp_path])
     assert caught.value.code == "studio.own-code"
+
+
+def test_a_name_that_no_page_can_have_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"run-\xff")
+    folder.symlink_to(folders["rotary"])
+    assert OpenRuns([folder])  # the folder that it leads to has another name
+    copy = tmp_path / os.fsdecode(b"copy-\xff")
+    shutil.copytree(folders["rotary"], copy)
+    with pytest.raises(BadInput, match=r"copy-\\xff: the studio needs names in UTF-8"):
+        OpenRuns([copy])
 
 
 def test_names_of_runs_differ(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -237,14 +237,18 @@ def test_commands_for_a_text_that_begins_with_a_hyphen(text: str, ask: Ask, runs
     assert explained.other == asked["other"]
 
 
-def test_the_page_writes_what_the_command_writes(client: TestClient, runs: OpenRuns) -> None:
+def test_the_page_writes_what_the_command_writes(
+    client: TestClient, ask: Ask, runs: OpenRuns
+) -> None:
     run = runs.run("rotary")
-    question = {"run": "rotary", "text": "some text", "count": 12, "seed": 5, "temperature": 0.7}
+    question = {"run": "rotary", "text": "some text", "seed": 5, "temperature": 0.7}
+    writes = shlex.split(ask("/api/inside/predict", **question)["writes"])
+    options = generate_options(writes[2:])
     body = client.get("/api/inside/write", params=question).text
     events = [json.loads(line[6:]) for line in body.splitlines() if line.startswith("data: ")]
     assert events[-1]["end"] and not events[-1]["problem"]
     prompt = Prompt("some text", run.tokenizer)
-    sampling = Sampling(temperature=0.7, min_p=0.0, seed=5, max_tokens=12)
+    sampling = Sampling(temperature=0.7, min_p=0.0, seed=5, max_tokens=options.max_tokens)
     expected = "".join(generate_text(run.model, prompt, sampling))
     assert "".join(event["text"] for event in events[:-1]) == expected
     assert all(0 < event["probability"] <= 1 for event in events[:-1])

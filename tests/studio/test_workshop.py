@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -190,6 +191,22 @@ def test_a_run_that_several_pages_find_at_once_is_listed_once(
     for thread in threads:
         thread.join()
     assert [name for name, _ in runs] == ["rotary"]
+
+
+def test_a_run_that_was_given_is_opened_again_after_training(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(folders["rotary"], folder)
+    runs = OpenRuns([folder])
+    studio = TestClient(create_app(runs, workshop=Workshop(runs, tmp_path)), base_url=LOCAL)
+    first = runs.run("mine")
+    studio.get("/api/studio")
+    assert runs.run("mine") is first
+    weights = folder / "model.safetensors"
+    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))
+    studio.get("/api/studio")
+    assert runs.run("mine") is not first
 
 
 def test_a_measurement_of_weights_that_changed_meanwhile_is_not_kept(

@@ -16,6 +16,7 @@ from wordorder.model import LanguageModel, TokenModel
 from wordorder.text.corpus import Corpus
 from wordorder.text.load import load_corpus
 from wordorder.text.store import TokenStore
+from wordorder.text.user_text import printable
 from wordorder.training.run import Run
 from wordorder.training.run_text import text_of
 
@@ -43,6 +44,21 @@ def _written(name: str) -> tuple[tuple[int, int], ...]:
     return tuple((each.st_mtime_ns, each.st_size) for each in found)
 
 
+def check_utf8(path: Path) -> None:
+    """Check that a page can name a path.
+
+    Raises:
+        BadInput: its name is not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise BadInput(
+            f"{printable(path)}: the studio needs names in UTF-8: rename the folder",
+            code="studio.not-utf8",
+        ) from None
+
+
 class OpenRuns:
     """The runs given on the command line.
 
@@ -56,7 +72,7 @@ class OpenRuns:
             requests are answered meanwhile.
 
     Raises:
-        BadInput: a folder is not a run.
+        BadInput: a folder is not a run, or its name is not UTF-8.
         Refused: a run has code of its own.
     """
 
@@ -79,6 +95,7 @@ class OpenRuns:
                 code="studio.own-code",
             ) from None
         own = run.folder.resolve()
+        check_utf8(own)
         if self.name_of(own) is not None:
             raise BadInput(f"{folder} is given twice: leave one out", code="studio.run-given-twice")
         names = ("/".join(own.parts[-length:]) for length in range(1, len(own.parts) + 1))

@@ -17,6 +17,7 @@ from wordorder.text.user_text import is_blank
 from wordorder.training.compute import pick_device
 from wordorder.training.config import TrainConfig, from_mapping
 from wordorder.training.plan import memory_bytes, out_of_memory, peak_bytes
+from wordorder.training.training_data import check_takes_text
 
 MOST_TEXT_BYTES = 5_000_000
 MOST_MINUTES = 24 * 60.0
@@ -63,6 +64,7 @@ class SizeOptions(BaseModel):
             Failed: training does not fit into memory.
         """
         config = self.config(position)
+        check_takes_text(config)
         model = shape_of(config.model)
         available = memory_bytes(pick_device(config.device))
         if available is not None and peak_bytes(config, model) > available:

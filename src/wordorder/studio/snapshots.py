@@ -66,6 +66,7 @@ class Snapshots:
     def __init__(self) -> None:
         self._making = threading.Lock()
         self._kept: dict[Path, OrderedDict[int, Snapshot]] = {}
+        self._configs: dict[Path, str] = {}
 
     def newest(self, job: StartedJob, computing: threading.Lock) -> Snapshot:
         """Return the snapshot of the newest checkpoint.
@@ -84,11 +85,13 @@ class Snapshots:
                 )
             step, weights = loaded
             kept = self._kept.setdefault(job.folder, OrderedDict())
-            if kept and step < max(kept):
-                kept.clear()  # the run was started anew
+            config = _config_of(job.folder)
+            if kept and (step < max(kept) or config != self._configs[job.folder]):
+                kept.clear()  # the run was started anew, or another one with its name
+            self._configs[job.folder] = config
             if step not in kept:
                 with computing, torch.no_grad():
-                    kept[step] = _snapshot(job.folder, step, weights)
+                    kept[step] = _snapshot(job.folder, config, step, weights)
                 if len(kept) > MOST_KEPT:  # every second, the first and the newest stay
                     for each in list(kept)[1:-1:2]:
                         del kept[each]
@@ -109,13 +112,23 @@ class Snapshots:
         return kept[step].model_copy(update={"steps": list(kept)})
 
 
-def _snapshot(folder: Path, step: int, weights: dict[str, Tensor]) -> Snapshot:
+def _config_of(folder: Path) -> str:
     try:
-        recorded = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model"]
-        config = ModelConfig.from_dict(recorded)
+        return (folder / "config.json").read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder, error) from None
+
+
+def _unreadable(folder: Path, error: Exception) -> BadInput:
+    return BadInput(f"{folder} cannot be read: {error}", code="studio.unreadable-run")
+
+
+def _snapshot(folder: Path, recorded: str, step: int, weights: dict[str, Tensor]) -> Snapshot:
+    try:
+        config = ModelConfig.from_dict(json.loads(recorded)["model"])
         tokenizer = Tokenizer.load(folder / "tokenizer.json")
     except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{folder} cannot be read: {error}", code="studio.unreadable-run") from None
+        raise _unreadable(folder, error) from None
     if foreign(config.position):
         raise Refused(f"{folder} has code of its own", code="studio.own-code-snapshot")
     model = make_model(config).eval()

@@ -29,10 +29,10 @@ from wordorder.errors import BadInput, CodedError
 from wordorder.experiments.comparison import RECORD
 from wordorder.locks import held
 from wordorder.studio import detached
-from wordorder.studio.opened import OpenRuns
+from wordorder.studio.opened import OpenRuns, check_utf8
 from wordorder.text.corpus import BUILT_IN
 
-STUDIO = ".studio"
+STUDIO, WEIGHTS = ".studio", "model.safetensors"
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 MOST_NAME = 48
 LOG_BYTES = 6000  # of its end
@@ -97,9 +97,10 @@ class Workshop:
     def __init__(
         self, runs: OpenRuns, folder: str | Path = "runs", comparisons: Sequence[Path] = ()
     ) -> None:
+        check_utf8(Path(folder).resolve())
         self.runs, self.folder, self.comparisons = runs, Path(folder), tuple(comparisons)
         self._starting = threading.Lock()
-        self._weights: dict[Path, int] = {}
+        self._weights = {run.folder: _written(run.folder / WEIGHTS) for _, run in runs}
 
     def jobs(self) -> list[StartedJob]:
         """Return what was started here, the latest first, and the comparisons that were found."""
@@ -192,7 +193,9 @@ class Workshop:
         detached.interrupt(job.pid, job.began)
 
     def open_runs(self) -> None:
-        """Open every run that has weights, with those that it has now."""
+        """Open every run that has weights, with those that it has now, and the open ones again."""
+        for _, run in self.runs:
+            self._open(run.folder)
         for job in self.jobs():
             if not job.arguments:
                 continue
@@ -201,21 +204,18 @@ class Workshop:
             else:
                 folders = sorted(path.parent for path in job.folder.glob("runs/*/measures.json"))
             for folder in folders:
-                with suppress(CodedError):  # another embedding's code, or a file being replaced
-                    self._open(folder)
+                self._open(folder)
 
     def opened(self, job: StartedJob) -> str:
         """Return the name of a job's run among the open ones; "" if it is not open."""
         return self.runs.name_of(job.folder) or ""
 
     def _open(self, folder: Path) -> None:
-        try:
-            weights = (folder / "model.safetensors").stat().st_mtime_ns
-        except OSError:
-            return
-        if self._weights.get(folder) != weights:
-            self.runs.update(folder)
-            self._weights[folder] = weights
+        weights = _written(folder / WEIGHTS)
+        if weights and self._weights.get(folder) != weights:
+            with suppress(CodedError):  # another embedding's code, or a file being replaced
+                self.runs.update(folder)
+                self._weights[folder] = weights
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -44,12 +44,7 @@ def read_training_data(
         BadInput: the data cannot be read, a part is shorter than one context, or the embedding
             takes its positions from a task.
     """
-    if wants_task_positions(config.model.position):
-        raise BadInput(
-            f"--position {config.model.position} takes positions from a task, and a text provides "
-            "none: use it with wordorder tasks --tasks addition-reversed",
-            code="training.no-task-positions",
-        )
+    check_takes_text(config)
     if mixture := mixture_of(config.data):
         return read_mixture(config, mixture, tokenizer, chat)
     if any(map(is_store, config.data)):
@@ -180,6 +175,20 @@ def choosing_text(training_data: TrainingData) -> TokenStore:
     Training data that is not text, and old runs, have no development part.
     """
     return getattr(training_data, "development", None) or training_data.validation
+
+
+def check_takes_text(config: TrainConfig) -> None:
+    """Check that the embedding can be trained on a text.
+
+    Raises:
+        BadInput: it takes its positions from a task.
+    """
+    if wants_task_positions(config.model.position):
+        raise BadInput(
+            f"--position {config.model.position} takes positions from a task, and a text provides "
+            "none: use it with wordorder tasks --tasks addition-reversed",
+            code="training.no-task-positions",
+        )
 
 
 def split_warning(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> str:

@@ -211,7 +211,7 @@ def _check_orders(text: str, other: str, ids: list[list[int]]) -> None:
             raise _one_word(text)
         raise BadInput(
             f"{shown(text)} is the same in reverse order: give a text with two different words, "
-            "or another order with --other",
+            "or a second order that differs",
             code="words.same-order",
         )
     if ids[0] == ids[1]:

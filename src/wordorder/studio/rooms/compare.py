@@ -20,7 +20,7 @@ from wordorder.studio.orders import CompareOrder
 from wordorder.studio.palette import colours
 from wordorder.studio.progress import JobProgress, Losses, MetricsReader, changes, losses_of
 from wordorder.studio.rooms.build import JobEntry
-from wordorder.studio.workshop import StartedJob, State, TheWorkshop, Workshop, slug
+from wordorder.studio.workshop import StartedJob, State, TheWorkshop, Workshop
 from wordorder.text.corpus import BUILT_IN
 
 router = APIRouter()
@@ -87,7 +87,7 @@ def compare_command(asked: CompareOrder, workshop: TheWorkshop) -> CommandAnswer
     """Return the command that a comparison would run, after checking it."""
     _check_installed()
     asked.check()
-    out = workshop.folder / (slug(asked.name) or "compare")
+    out = workshop.folder / workshop.name_for(asked.name, "compare")
     data = BUILT_IN if asked.text is None else f"{out}.txt"
     return CommandAnswer(command=command(*asked.arguments(data, str(out))))
 

@@ -12,7 +12,16 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from wordorder.errors import BadInput
-from wordorder.positions import CATALOGUE, ModelShape, Position, PositionError, Rotary, build, find
+from wordorder.positions import (
+    CATALOGUE,
+    Axial,
+    ModelShape,
+    Position,
+    PositionError,
+    Rotary,
+    build,
+    find,
+)
 from wordorder.positions.picture import (
     frequencies_of,
     initialised,
@@ -242,7 +251,9 @@ def picture(asked: EmbeddingQuestion, runs: Runs) -> EmbeddingAnswer:
         head, shown = min(asked.head, shape.heads - 1), min(shape.trained_length, MOST_LENGTH)
         drawn = picture_of(position, shown, head)
         similarity = _similarity(asked, position, shown, runs)
-        frequencies = frequencies_of(position, shape.trained_length)
+        # Along a row of a grid no angle grows with the position.
+        is_grid = isinstance(position, Axial) and position.columns > 0
+        frequencies = None if is_grid else frequencies_of(position, shape.trained_length)
         scalings: dict[str, Tensor] = {}
         if isinstance(position, Rotary):
             scaled = scaled_frequencies(position, asked.factor)

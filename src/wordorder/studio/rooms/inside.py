@@ -37,7 +37,7 @@ from wordorder.words.explanation import EmbeddingUse, embedding_uses, spelling
 router = APIRouter()
 
 LIKELIEST = 12  # predicted tokens that are listed
-MOST_WRITTEN = 200  # tokens in one request
+MOST_WRITTEN, WRITTEN = 200, 60  # tokens in one request
 
 
 class TraceQuestion(BaseModel):
@@ -124,7 +124,7 @@ class PredictionQuestion(SamplingOptions):
 class WritingQuestion(PredictionQuestion):
     """A text to continue with several tokens."""
 
-    count: Annotated[int, Field(ge=1, le=MOST_WRITTEN)] = 40
+    count: Annotated[int, Field(ge=1, le=MOST_WRITTEN)] = WRITTEN
 
 
 class Candidate(BaseModel):
@@ -141,12 +141,17 @@ class Candidate(BaseModel):
 
 
 class Prediction(BaseModel):
-    """The most likely next tokens, and how many the sampling options leave."""
+    """The most likely next tokens, and how many the sampling options leave.
+
+    Args:
+        command, writes: print the next token, and a text of as many as the page writes.
+    """
 
     candidates: list[Candidate]
     kept: int
     vocabulary: int
     command: str
+    writes: str
 
 
 class WrittenToken(BaseModel):
@@ -233,6 +238,7 @@ def predict(asked: PredictionQuestion, runs: Runs) -> Prediction:
         kept=int((drawn > 0).sum()),
         vocabulary=len(own),
         command=_generate(run, asked, 1),
+        writes=_generate(run, asked, WRITTEN),
     )
 
 

@@ -119,7 +119,7 @@ function dot(x, y, fill, shape, pick) {
 }
 
 /** The colours of a map: `share` goes from -1 to 1 ("diverging") or 0 to 1 ("one"). */
-export function shades(kind) {
+function shades(kind) {
   const paper = channels("--card"), warm = channels("--warm-map"), cold = channels("--cold-map"), ink = channels("--ink");
   const mix = (a, b, share) => a.map((c, i) => c + (b[i] - c) * share);
   if (kind === "diverging") return (share) => mix(paper, share < 0 ? warm : cold, Math.min(1, Math.abs(share)));

@@ -73,8 +73,11 @@ export function themeButton(button) {
   apply();
 }
 
-/** A colour from faint to strong by probability. */
-export function sure(probability) {
-  const share = Math.sqrt(probability), [paper, strong] = [channels("--line"), channels("--accent")];
-  return `rgb(${paper.map((c, i) => Math.round(c + (strong[i] - c) * share)).join(", ")})`;
+/** A colour between two of the page's, at a share of the way. */
+export function between(from, to, share) {
+  const [first, last] = [channels(from), channels(to)];
+  return `rgb(${first.map((c, i) => Math.round(c + (last[i] - c) * share)).join(", ")})`;
 }
+
+/** A colour from faint to strong by probability. */
+export const sure = (probability) => between("--line", "--accent", Math.sqrt(probability));

@@ -2,7 +2,7 @@
 
 import { h, unique } from "./dom.js";
 
-export function textField({ label, value, change, placeholder, most = 400, wide = true, rows = 0 }) {
+export function textField({ label, value, change, placeholder, most, wide = true, rows = 0 }) {
   const id = unique("text");
   const properties = { id, value, maxlength: most, placeholder, spellcheck: "false", autocomplete: "off", dir: "auto", oninput: (e) => change(e.target.value) };
   const input = rows ? h("textarea", { ...properties, rows }) : h("input", { type: "text", ...properties });
@@ -25,7 +25,7 @@ export function choiceField({ label, value, choices, change, half = false }) {
 export function sliderField({ label, value, least, most, step = 1, change, logarithmic = false, zero = "", hint = "" }) {
   const id = unique("slider");
   // Position 0 of a logarithmic slider is the value 0, the next one `first`.
-  const steps = 100, first = Math.max(least, Math.min(1, most / 256));
+  const steps = 100, first = least > 0 ? least : Math.min(1, most / 256);
   const toValue = (position) => {
     if (!logarithmic) return position;
     if (position === 0 && least <= 0) return 0;
@@ -37,7 +37,7 @@ export function sliderField({ label, value, least, most, step = 1, change, logar
     return number <= 0 ? 0 : 1 + (steps - 1) * Math.log(number / first) / Math.log(most / first);
   };
   const range = h("input", {
-    type: "range", id, min: logarithmic ? 0 : least, max: logarithmic ? steps : most, step: logarithmic ? 1 : step,
+    type: "range", id, min: logarithmic ? Number(least > 0) : least, max: logarithmic ? steps : most, step: logarithmic ? 1 : step,
     oninput: (e) => { number.value = toValue(Number(e.target.value)); announce(); change(Number(number.value)); },
   });
   range.value = toPosition(value);

@@ -7,6 +7,14 @@ export function h(tag, properties = {}, ...children) {
   return filled(document.createElement(tag), properties, children);
 }
 
+/** Change what is in a box, and leave the keyboard's focus on the same one of its controls. */
+export function refocused(box, change) {
+  const controls = () => [...box.querySelectorAll("button, select, input, [tabindex]")];
+  const at = controls().indexOf(document.activeElement);
+  change();
+  if (at >= 0) controls()[at]?.focus({ preventScroll: true });
+}
+
 /** Create an SVG element; attributes are presentation attributes, which a saved picture keeps. */
 export function s(tag, attributes = {}, ...children) {
   return filled(document.createElementNS(SVG, tag), attributes, children);

@@ -1,6 +1,6 @@
 // A picture with its title, its caption, and buttons that save it as PNG and its data as JSON.
 
-import { h } from "./dom.js";
+import { h, refocused } from "./dom.js";
 import { colour, onTheme } from "./colours.js";
 
 /** `parts`: elements that hold <svg> or <canvas>; `data()` returns what JSON saves; `foot` is not saved. `png`: whether they can be saved as one. */
@@ -19,7 +19,8 @@ export function figure({ title, caption = "", name, data, foot = null, level = "
 export function drawn(draw, signal) {
   const box = h("div", { class: "drawn" });
   let width = 0;
-  const redraw = () => { if (width > 0) box.replaceChildren(...[draw(width)].filter(Boolean)); };
+  // A box that has left the page keeps its width until the observer hears of it.
+  const redraw = () => { if (width > 0 && box.isConnected) refocused(box, () => box.replaceChildren(...[draw(width)].filter(Boolean))); };
   const observer = new ResizeObserver(([entry]) => {
     const now = Math.floor(entry.contentRect.width);
     if (Math.abs(now - width) > 1) { width = now; redraw(); }
@@ -78,7 +79,7 @@ async function image(svg, { width, height }) {
 }
 
 /** The command line or the Python that gives the same numbers, with a button that copies it. */
-export function commandBox(text) {
+export function commandBox(text, title = "The same numbers in a terminal") {
   const said = h("span", { class: "label soft small", role: "status" });
   const copy = async () => {
     try {
@@ -90,7 +91,7 @@ export function commandBox(text) {
     }
   };
   const code = h("pre", { tabindex: "0", "aria-label": "Commands" }, text);
-  return h("details", { class: "command" }, h("summary", {}, "The same numbers in a terminal"),
+  return h("details", { class: "command" }, h("summary", {}, title),
     code, h("button", { type: "button", class: "tiny", onclick: copy }, "Copy"), " ", said);
 }
 

@@ -5,10 +5,10 @@ import { choiceField, segments, sliderField, textField } from "./controls.js";
 import { h, unique } from "./dom.js";
 import { problem } from "./figure.js";
 
-export const MOST_BYTES = 5_000_000;
+const MOST_BYTES = 5_000_000;
 const kept = { text: "", file: "" }; // stays while rooms are changed; never in the URL
 
-export const PRESETS = [
+const PRESETS = [
   { value: "nano", text: "nano", title: "width 128, 4 layers" }, { value: "tiny", text: "tiny", title: "width 192, 4 layers" }, { value: "mini", text: "mini", title: "width 256, 6 layers" },
   { value: "small", text: "small", title: "width 384, 6 layers" }, { value: "medium", text: "medium", title: "width 768, 12 layers" },
 ];
@@ -55,7 +55,7 @@ export function textFields({ state, change }) {
     const source = state.get("source"), id = unique("file");
     place.replaceChildren(...{
       docs: () => [],
-      paste: () => [textField({ label: "Text", value: kept.text, most: MOST_BYTES, rows: 6, placeholder: "Paste a long text", change: (text) => { kept.text = text; kept.file = ""; describe(); change(); } })],
+      paste: () => [textField({ label: "Text", value: kept.text, rows: 6, placeholder: "Paste a long text", change: (text) => { kept.text = text; kept.file = ""; describe(); change(); } })],
       file: () => [h("div", { class: "field" }, h("label", { for: id }, "A text file in UTF-8"), h("input", { type: "file", id, accept: ".txt,.md,.text,text/*", onchange: (e) => read(e.target.files[0]) }))],
     }[source]?.() ?? []);
     describe();

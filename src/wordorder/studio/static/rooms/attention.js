@@ -5,7 +5,7 @@ import { asking } from "../lib/asking.js";
 import { heatMap, lineChart, paint } from "../lib/charts.js";
 import { colour, embeddingColour, onTheme } from "../lib/colours.js";
 import { textField } from "../lib/controls.js";
-import { debounced, h, percent, visible } from "../lib/dom.js";
+import { debounced, h, percent, refocused, visible } from "../lib/dom.js";
 import { commandBox, drawn, figure, notice, readoutLine } from "../lib/figure.js";
 import { chosenRun, needsRun, runField } from "../lib/runs.js";
 
@@ -31,7 +31,7 @@ export async function render({ place, studio, state, signal }) {
   const later = debounced(() => Promise.all(shown.map((column) => column.refresh())), 250);
   place.append(
     h("div", { class: "controls" },
-      textField({ label: "A text, up to 512 tokens", value: state.get("text"), most: 8000, rows: 2, change: (text) => { state.set({ text }); later(); } })),
+      textField({ label: "A text, up to 512 tokens", value: state.get("text"), rows: 2, change: (text) => { state.set({ text }); later(); } })),
     h("div", { class: "controls" },
       runField({ studio, value: runs()[0].name, change: (run) => { state.set({ run }, { push: true }); rebuild(); } }),
       runField({ studio, label: "Beside it", value: state.get("other"), none: "nothing", change: (other) => { state.set({ other }, { push: true }); rebuild(); } })),
@@ -52,7 +52,7 @@ function makeColumn({ run, studio, state, signal, prefix }) {
   const chosen = h("p", { class: "soft", "aria-live": "polite" });
 
   const choose = (layer, head) => { state.set({ [key("layer")]: layer, [key("head")]: head }, { push: true }); refresh(); };
-  const overview = () => kept.maps && grid.replaceChildren(smallMaps(kept.maps, chosenHead(), choose));
+  const overview = () => kept.maps && refocused(grid, () => grid.replaceChildren(smallMaps(kept.maps, chosenHead(), choose)));
   onTheme(overview, signal);
 
   const chosenHead = () => ({ layer: Math.min(state.number(key("layer")), run.layers - 1), head: Math.min(state.number(key("head")), run.heads - 1) });

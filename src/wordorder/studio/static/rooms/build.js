@@ -3,7 +3,7 @@
 import { get, latest, post } from "../lib/api.js";
 import { writing } from "../lib/asking.js";
 import { heatMap, largest, lineChart } from "../lib/charts.js";
-import { channels, colour, embeddingColour, onTheme } from "../lib/colours.js";
+import { between, colour, embeddingColour, onTheme } from "../lib/colours.js";
 import { choiceField, textField } from "../lib/controls.js";
 import { debounced, duration, h, percent } from "../lib/dom.js";
 import { commandBox, drawn, figure, notice, problem, readoutLine } from "../lib/figure.js";
@@ -260,10 +260,7 @@ function surety(sample) {
   return `Half of its tokens had a probability of ${percent(sorted[Math.floor(sorted.length / 2)], 0)} or more, the most certain one ${percent(sorted.at(-1), 0)}. The text starts from an empty prompt and is sampled with the same seed every time.`;
 }
 
-function shade(probability) {
-  const [paper, strong] = [channels("--sunk"), channels("--cold-map")], share = 0.5 * Math.sqrt(probability);
-  return `rgb(${paper.map((c, i) => Math.round(c + (strong[i] - c) * share)).join(", ")})`;
-}
+const shade = (probability) => between("--sunk", "--cold-map", 0.5 * Math.sqrt(probability));
 
 function legend(listen, signal) {
   const row = h("p", { class: "small legend" });
@@ -292,7 +289,7 @@ function useIt({ state, signal, name, kept }) {
     send.disabled = false;
   } }, "Export");
   const element = h("div", { class: "pair", hidden: true },
-    h("div", { class: "card column" }, h("h3", {}, "Generate"), h("div", { class: "controls" }, textField({ label: "Text to continue", value: state.get("prompt"), most: 400, change: (prompt) => state.set({ prompt }) })), h("div", { class: "controls" }, button), page, links, foot),
+    h("div", { class: "card column" }, h("h3", {}, "Generate"), h("div", { class: "controls" }, textField({ label: "Text to continue", value: state.get("prompt"), change: (prompt) => state.set({ prompt }) })), h("div", { class: "controls" }, button), page, links, foot),
     h("div", { class: "card column" }, h("h3", {}, "Export"), h("p", { class: "soft" }, "Writes the model for another program, and checks that it computes the same there."),
       h("div", { class: "controls" }, choiceField({ label: "Program", value: to, choices: [{ value: "hf", text: "transformers" }, { value: "gguf", text: "llama.cpp, Ollama (GGUF)" }, { value: "onnx", text: "onnxruntime (ONNX)" }], change: (value) => { to = value; } })),
       h("div", { class: "controls" }, send), exported));
@@ -303,7 +300,7 @@ function useIt({ state, signal, name, kept }) {
       if (!run || links.childElementCount) return;
       const to = (room, words) => h("a", { href: link(room, new URLSearchParams({ run })) }, words);
       links.replaceChildren("Look into it: ", to("inside", "Inside"), " · ", to("attention", "Attention"), " · ", h("a", { href: link("embedding", new URLSearchParams({ run, position })) }, "Embedding"));
-      foot.replaceChildren(commandBox(generates));
+      foot.replaceChildren(commandBox(generates, "Generate in a terminal"));
     },
   };
 }

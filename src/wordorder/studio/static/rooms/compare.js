@@ -18,7 +18,7 @@ export async function render({ place, studio, state, signal, reopen }) {
   const { jobs, folder } = await get("/api/build/jobs", signal);
   const comparisons = jobs.filter(({ kind }) => kind === "compare");
   const chosen = comparisons.find(({ name }) => name === state.get("job"));
-  const open = (job) => { state.set({ job }, { push: true }); reopen(); };
+  const open = (job) => { state.set({ job, name: "" }, { push: true }); reopen(); }; // the name is taken now
   const list = jobList({ jobs: comparisons, chosen: chosen?.name ?? "", fresh: "New comparison", open });
   place.append(list.element);
   if (state.get("job") && !chosen) place.append(problem(`No comparison ${state.get("job")} is in ${folder}: choose one above, or start a new one.`));

@@ -5,7 +5,7 @@ import { asking } from "../lib/asking.js";
 import { dials, heatMap, largest, lineChart } from "../lib/charts.js";
 import { colour, embeddingColour } from "../lib/colours.js";
 import { choiceField, segments, sliderField, switchField, textField } from "../lib/controls.js";
-import { debounced, h, short } from "../lib/dom.js";
+import { debounced, h, refocused, short } from "../lib/dom.js";
 import { commandBox, drawn, figure, notice, readoutLine } from "../lib/figure.js";
 import { numbered, runField, transformers } from "../lib/runs.js";
 
@@ -71,13 +71,13 @@ export async function render({ place, studio, state, signal }) {
     if (state.number("head") >= heads) state.set({ head: 0 });
     if (run && state.number("layer") >= run.layers) state.set({ layer: 0 });
     const pickFrom = (key, label, count) => choiceField({ label, value: state.get(key), choices: numbered(label, count), half: true, change: (value) => { state.set({ [key]: value }, { push: true }); refresh(); } });
-    sizes.replaceChildren(
+    refocused(sizes, () => sizes.replaceChildren(
       ...(studio.runs.length ? [runField({ studio, label: "Sizes and trained model of", value: run ? run.name : "", none: "no run: 4 heads of 64", change: (value) => { state.set({ run: value }, { push: true }); sizeFields(); refresh(); } })] : []),
       ...(run
         ? [textField({ label: "Word that the run reads many times", value: state.get("word"), most: 40, wide: false, change: (word) => { state.set({ word }); later(); } }), pickFrom("layer", "Layer", run.layers)]
         : [sliderField({ label: "Trained length", value: state.number("length"), least: 8, most: 512, change: (length) => { state.set({ length }); later(); } }),
           segments({ label: "Attention", chosen: [state.get("causal")], choices: [{ value: "1", text: "causal" }, { value: "0", text: "both ways" }], change: (causal) => { state.set({ causal }, { push: true }); refresh(); } })]),
-      pickFrom("head", "Head", heads));
+      pickFrom("head", "Head", heads)));
   }
 
   place.append(
@@ -103,7 +103,7 @@ function whatToSee({ picture, frequencies, length, max_position: most, parameter
   if (picture?.kind === "table" && most !== null) return `The table ends at position ${most}: a longer text has no row to add. Its ${parameters.toLocaleString("en")} numbers start at random and are learned.`;
   if (picture?.kind === "table") return "Near positions have similar rows, and there is a row for any position, however far.";
   if (picture?.kind === "bias") return "Every diagonal has one value: only the distance counts, so the same two words get the same push wherever they stand.";
-  if (picture?.kind === "positions") return "The model meets large positions in training, although its texts are short. It should learn that only their order matters.";
+  if (name === "randomized") return "The model meets large positions in training, although its texts are short. It should learn that only their order matters.";
   return "With all tokens the same, what is left is the effect of their positions.";
 }
 

@@ -4,7 +4,7 @@ import { asking, writing } from "../lib/asking.js";
 import { barChart, heatMap, strips } from "../lib/charts.js";
 import { onTheme, sure } from "../lib/colours.js";
 import { choiceField, sliderField, textField } from "../lib/controls.js";
-import { debounced, h, percent, short, visible } from "../lib/dom.js";
+import { debounced, h, percent, refocused, short, visible } from "../lib/dom.js";
 import { commandBox, drawn, figure, readoutLine } from "../lib/figure.js";
 import { chosenRun, needsRun, numbered, runField } from "../lib/runs.js";
 
@@ -70,7 +70,7 @@ function step(number, title, ...content) {
 function makeView({ trace, state, signal, choose }) {
   const tokens = h("div", { class: "tokens", role: "group", "aria-label": "Tokens: choose one to follow" });
   const says = [1, 2, 3, 4].map(() => h("p", { "aria-live": "polite" }));
-  const foot = h("div", {}), readout = readoutLine();
+  const foot = h("div", {}), readout = readoutLine(), left = h("p", { class: "small soft" });
   const picture = (draw) => drawn((width) => (trace.answer ? draw(trace.answer, width) : h("p", { class: "waiting" }, "Reading …")), signal);
   const parts = [
     picture(inputStrips), picture(queryStrips), picture((answer, width) => keyMaps(answer, width)), picture(scoreRows),
@@ -85,13 +85,14 @@ function makeView({ trace, state, signal, choose }) {
       figure({ title: "Keys of all tokens", name: "keys", data: part("attention") }, parts[2]))),
     step("4", "Scores, then weights", says[3], h("div", { class: "pair" },
       figure({ title: "What the chosen token attends to", name: "scores", data: part("attention"), caption: "Bar: the weight with the embedding. Mark: without it. Score: without → with it. A score is the product of query and key; the softmax turns the scores of a row into weights that sum to 1." }, parts[3]),
-      figure({ title: "All weights of this head", name: "weights", data: part("attention"), caption: "A row for each token, from top to bottom; a column for each token it may attend to. Choose a row to follow its token." }, parts[4], readout)), foot),
+      figure({ title: "All weights of this head", name: "weights", data: part("attention"), caption: "A row for each token, from top to bottom; a column for each token it may attend to. Choose a row to follow its token." }, parts[4], readout)), left, foot),
   ];
   return {
     sections,
     show(answer) {
-      tokens.replaceChildren(...answer.tokens.map(({ text, id }, i) => h("button", { type: "button", "aria-pressed": String(i === answer.token), onclick: () => choose(i) }, visible(text), h("small", {}, `id ${id}`))));
+      refocused(tokens, () => tokens.replaceChildren(...answer.tokens.map(({ text, id }, i) => h("button", { type: "button", "aria-pressed": String(i === answer.token), onclick: () => choose(i) }, visible(text), h("small", {}, `id ${id}`)))));
       explain(says, answer, state);
+      left.textContent = leftOut(answer);
       foot.replaceChildren(commandBox(answer.command));
       for (const each of parts) each.redraw();
     },
@@ -117,6 +118,15 @@ function explain([first, second, third, fourth], answer, state) {
 }
 
 const MOST_BARS = 20;
+
+/** What the pictures of step 4 leave out of a long text. */
+function leftOut({ tokens, token, causal, attention: { all_weights: { step } } }) {
+  const read = causal ? token + 1 : tokens.length;
+  return [
+    read > MOST_BARS ? `Of ${read} tokens the ${MOST_BARS} that get the most attention have a bar.` : "",
+    step > 1 ? `Each cell of the square is the mean of ${step} × ${step}.` : "",
+  ].filter(Boolean).join(" ");
+}
 
 const largestOf = (...lists) => Math.max(1e-9, ...lists.flat(2).filter((v) => v !== null).map(Math.abs));
 
@@ -165,7 +175,7 @@ function weightMap({ tokens, token, attention: { all_weights: matrix } }, width,
 
 function makeOutput({ state, signal, current, open }) {
   const bars = drawn((width) => (last ? likeliest(last, width) : trouble.childElementCount ? null : h("p", { class: "waiting" }, "Reading …")), signal);
-  const says = h("p", { "aria-live": "polite" }), trouble = h("div", {}), foot = h("div", {});
+  const says = h("p", { "aria-live": "polite" }), trouble = h("div", {}), foot = h("div", {}), written = h("div", {});
   let last = null;
   const options = () => ({ run: current().name, text: state.get("text"), temperature: state.number("temperature"), top_k: state.number("top_k"), top_p: state.number("top_p"), seed: state.number("seed") });
   const ask = asking({
@@ -176,11 +186,12 @@ function makeOutput({ state, signal, current, open }) {
       says.textContent = `The bar is the chance that the token is drawn with the settings below, the mark what the model itself gives it. ${kept} tokens can be drawn. (As in wordorder generate, the text is read as typed, without the space that step 1 puts before its first word.)`;
       bars.redraw();
       foot.replaceChildren(commandBox(answer.command));
+      written.replaceChildren(commandBox(answer.writes, "The same text in a terminal"));
     },
   });
   const refresh = () => ask("/api/inside/predict", options());
   const { button, page } = writing({
-    label: "Write", signal, question: () => ({ ...options(), count: 60 }),
+    label: "Write", signal, question: options,
     draw: ({ text, probability }, before) => [
       h("button", { type: "button", "--sure": sure(probability), "aria-label": `${visible(text)}, ${percent(probability)}: see its attention`, title: `${percent(probability)}: see what the model attended to when it wrote this`, onclick: () => open(before) }, text.replace(/\n/g, "⏎")),
       "\n".repeat(text.split("\n").length - 1)],
@@ -195,9 +206,9 @@ function makeOutput({ state, signal, current, open }) {
         slider("temperature", "Temperature", { least: 0, most: 2, step: 0.05, zero: "always the likeliest" }),
         slider("top_k", "Top k", { least: 0, most: 100, zero: "0: all tokens" }),
         slider("top_p", "Top p", { least: 0.05, most: 1, step: 0.05 }),
-        slider("seed", "Seed", { least: 0, most: 20 })), predictions),
+        slider("seed", "Seed", { least: 0, most: 20 })), predictions, foot),
       step("6", "Write", h("p", {}, "The model reads what it wrote, and goes on. The underline is stronger where it was surer. Choose a token to see what the model attended to when it wrote it."),
-        h("div", { class: "controls" }, button), page, foot)),
+        h("div", { class: "controls" }, button), page, written)),
   };
 }
 

@@ -8,7 +8,7 @@ import { segments } from "../lib/controls.js";
 import { h, percent, visible } from "../lib/dom.js";
 import { commandBox, drawn, figure, notice } from "../lib/figure.js";
 import { measured, progressBar } from "../lib/measure.js";
-import { needsRun, runField } from "../lib/runs.js";
+import { chosenRun, needsRun, runField } from "../lib/runs.js";
 
 const writers = (studio) => studio.runs.filter((run) => run.causal && run.predicts_next);
 const stretchable = (studio) => writers(studio).filter((run) => run.kind === "transformer");
@@ -28,11 +28,12 @@ export async function render({ place, studio, state, signal }) {
   let measuring = new AbortController();
   signal.addEventListener("abort", () => measuring.abort());
   const factor = () => (["2", "4", "8"].includes(state.get("factor")) ? state.get("factor") : "4");
+  const longer = () => chosenRun(studio, state.get("of"), stretchable);
   let usable = [];
 
   const wanted = () => [
     ...writers(studio).filter((run) => !isHidden(state, run.name)).map((run) => ({ run, method: "" })),
-    ...usable.filter(({ name }) => state.list("methods").includes(name)).map(({ name }) => ({ run: studio.runs.find((run) => run.name === state.get("of")), method: name })),
+    ...usable.filter(({ name }) => state.list("methods").includes(name)).map(({ name }) => ({ run: longer(), method: name })),
   ].map((each) => ({ ...each, key: `${each.run.name}|${each.method}` }));
 
   const chart = drawn((width) => picture({ wanted: wanted(), curves, studio, width, chosen: state.get("at"), pick: open }), signal);
@@ -83,7 +84,7 @@ export async function render({ place, studio, state, signal }) {
   }
 
   async function methodFields() {
-    usable = state.get("of") ? await post("/api/length/methods", { run: state.get("of") }, signal) : [];
+    usable = longer() ? await post("/api/length/methods", { run: longer().name }, signal) : [];
     methodPlace.replaceChildren(usable.length ? segments({
       label: "Extended without training by", several: true, chosen: state.list("methods"),
       choices: usable.map(({ name, does, source }) => ({ value: name, text: name, title: `${does} (${source})` })),
@@ -100,7 +101,7 @@ export async function render({ place, studio, state, signal }) {
         change: (names) => { state.set({ hidden: writers(studio).map(({ name }) => name).filter((name) => !names.includes(name)).map(encodeURIComponent).join(",") }, { push: true }); measure(); },
       }) : null),
     stretchable(studio).length ? h("div", { class: "controls" },
-      runField({ studio, label: "Run to make longer", value: state.get("of"), only: stretchable, change: async (of) => { state.set({ of }, { push: true }); await methodFields(); measure(); } }), methodPlace) : null,
+      runField({ studio, label: "Run to make longer", value: longer().name, only: stretchable, change: async (of) => { state.set({ of }, { push: true }); await methodFields(); measure(); } }), methodPlace) : null,
     notice("Every point is the loss on the same words; only the number of tokens before them differs. Where a line falls, more context helps. Right of the dashed line are positions that training never showed: a line that rises there is a model that gets worse by reading more, and a line that ends is one that cannot read on."),
     unlike,
     figure({ title: "Loss of the same tokens by length of context", name: "length", data: () => [...curves.values()], foot, caption: "Lower is better. Choose a point to read a text there." }, chart),
@@ -157,11 +158,11 @@ function picture({ wanted, curves, studio, width, chosen, pick }) {
 }
 
 function makeReader({ state, signal }) {
-  const head = h("h2", { tabindex: "-1" }), about = h("p", { "aria-live": "polite" }), page = h("div", { class: "written" }), foot = h("div", {}), trouble = h("div", {});
+  const head = h("h2"), about = h("p", { "aria-live": "polite" }), page = h("div", { class: "written" }), foot = h("div", {}), trouble = h("div", {});
   const element = h("section", { class: "reader", hidden: true }, head, about, trouble, page);
   const ask = asking({ signal, trouble, show: (next) => { answer = next; show(next); } });
   let answer = null, factor = "4";
-  const turn = (step) => { state.set({ window: Math.max(0, Math.min(state.number("window") + step, (answer?.windows ?? 1) - 1)) }); refresh(factor); };
+  const turn = (step) => { state.set({ window: Math.max(0, Math.min((answer?.window ?? state.number("window")) + step, (answer?.windows ?? 1) - 1)) }); refresh(factor); };
   const earlier = h("button", { type: "button", onclick: () => turn(-1) }, "Earlier text"), later = h("button", { type: "button", onclick: () => turn(1) }, "Later text");
   element.append(h("div", { class: "controls" }, earlier, later), foot);
 

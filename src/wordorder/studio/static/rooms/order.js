@@ -85,8 +85,8 @@ export async function render({ place, studio, state, signal }) {
 
 function whatToSee(causal, off) {
   if (off) return "The dashed line is the model with its embedding switched off in every layer, the solid one as chosen above. Switch layers off one by one: the first layer that still has its embedding is where the order of the words comes back.";
-  if (causal) return "Without an embedding (none) the token after the words is blind to their order in layer 1, at exactly 0. From layer 2 on it is not: the causal mask lets each word read only the words before it, and that leaks order. An embedding shows order from the first layer on.";
-  return "Without an embedding (none) every line stays at exactly 0, in every layer: both sentences are the same set of vectors, a bag of words, and no training changes that. Each embedding ends this in layer 1.";
+  if (causal) return "Without an embedding (none) the token after the words is blind to their order in layer 1, at exactly 0. From layer 2 on it is not: the causal mask lets each word read only the words before it, and that leaks order. With most embeddings it is seen from layer 1 on.";
+  return "Without an embedding (none) every line stays at exactly 0, in every layer: both sentences are the same set of vectors, a bag of words, and no training changes that. Most embeddings end this in layer 1.";
 }
 
 function makeCard(model, studio, results, signal) {
