@@ -45,7 +45,7 @@ class Note(UserWarning):
     """A warning for the user: the command line prints its message alone, as it does errors."""
 
 
-def of_embedding(error: Exception) -> str | None:
+def of_embedding(error: BaseException) -> str | None:
     """Return the message of an error that a positional embedding raised; None for any other error.
 
     If a user-defined embedding raised something other than a PositionError, the message names the

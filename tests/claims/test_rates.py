@@ -22,14 +22,14 @@ def planted(by_rate: float, by_embedding: float, **edge: float) -> dict[str, Any
     Args:
         by_rate: the loss at a quarter and at four times the rate over that at the default.
         by_embedding: the loss of the worst embedding over that of the best.
-        edge: the gain of an embedding at twice the rate.
+        edge: the gain of an embedding at the largest rate.
     """
     found = {}
     for number, position in enumerate(EMBEDDINGS):
         for rate in rates_of(position):
             for seed in range(PLAN.seeds):
                 off = {0.5: 0.25, 1.0: 0.0, 2.0: 0.25}.get(rate, 1.0) * by_rate
-                if rate == 2.0 and position in edge:
+                if rate == rates_of(position)[-1] and position in edge:
                     off = -edge[position]
                 at = number / (len(EMBEDDINGS) - 1) * by_embedding
                 # Alike for all of a seed, but for a part that differs by embedding and rate.
@@ -61,6 +61,7 @@ def test_an_embedding_whose_best_rate_was_not_tried_is_not_compared() -> None:
     assert found.word == NOT_TESTABLE
     assert found.intervals[GAINED].mean == pytest.approx(0.05, abs=0.01)
     assert verdict(planted(0.4, 0.1, alibi=0.01)).word == HOLDS
+    assert verdict(planted(0.4, 0.1, **{TRIED: 0.05})).word == NOT_TESTABLE
 
 
 def test_each_embedding_is_taken_at_its_best_rate() -> None:

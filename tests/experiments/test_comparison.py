@@ -43,6 +43,15 @@ def test_a_damaged_record_is_one_line(text: str, tmp_path: Path) -> None:
         Comparison.read(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["positions", "model", "data", "machine"])
+def test_a_record_without_a_part_is_damaged(name: str, made_up: MadeUp, tmp_path: Path) -> None:
+    values = json.loads(made_up[0].to_json())
+    values[name] = type(values[name])()
+    (tmp_path / "comparison.json").write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(BadInput, match=rf"damaged \({name} is not whole\)"):
+        read_summary(tmp_path)
+
+
 def test_an_embedding_with_other_code_is_timed_and_tuned_again(made_up: MadeUp) -> None:
     costs = {"none": {"parameters": 1}, "mine.Mine": {"parameters": 2}}
     tuned = {"none": 1.0, "mine.Mine": 2.0}

@@ -53,7 +53,8 @@ def test_a_loss_that_rose_is_the_first_thing_that_is_said(made_up: MadeUp) -> No
 
 def test_many_passes_qualify_the_headline_and_few_do_not(made_up: MadeUp) -> None:
     assert verdict(overfitted(made_up, 0.0, passes=6.0)).headline.startswith(
-        "After 6 passes over the text this comparison may rank overfitting, although no loss rose"
+        "After 6 passes over the text this comparison may rank overfitting, although no loss rose "
+        "by more than 0.02 nats."
     )
     for summary in (overfitted(made_up, 0.0, passes=3.9), overfitted(made_up, 0.015, passes=3.9)):
         assert verdict(summary).headline.startswith("Better than rotary")

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from small_config import TEXT, small_config
 
+from wordorder.errors import BadInput
 from wordorder.evaluation.loss import evaluate
 from wordorder.experiments.calibration import as_job
+from wordorder.experiments.jobs import check_code
 from wordorder.experiments.paired_run import choice_of, train_and_measure
 from wordorder.training.compute import Compute
 from wordorder.training.metrics import read
@@ -49,6 +51,20 @@ def test_another_run_in_its_folder_is_trained_anew(folder: Path, changes: dict[s
     before = (folder / "model.safetensors").read_bytes()
     assert len(run(folder, **changes)) == changes.get("steps", 2)
     assert (folder / "model.safetensors").read_bytes() != before
+
+
+def test_code_that_changed_after_the_command_began_is_not_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its result would be kept under the code of the beginning."""
+    monkeypatch.setattr("wordorder.positions.code_of", lambda spec: "now")
+    check_code("mine.Mine", "now")
+    check_code("rotary", None)
+    config = small_config(folder.parent / "my.txt", folder)
+    job = {**as_job(config), "machine": MACHINE, "folder": str(folder), "command": None}
+    with pytest.raises(BadInput, match="has changed since this command began"):
+        train_and_measure({**job, "measure": None, "code": "then"}, lambda *_: None)
+    assert not folder.exists()
 
 
 def test_where_and_how_a_run_is_computed_does_not_make_it_another(folder: Path) -> None:

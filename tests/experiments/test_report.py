@@ -181,6 +181,13 @@ def test_a_folder_of_something_else(tmp_path: Path, text: str | None, message: s
         write_report(tmp_path)
 
 
+def test_a_result_without_its_loss_is_damaged(folder: Path) -> None:
+    with (folder / "results.jsonl").open("a", encoding="utf-8") as out:
+        out.write('{"position": "alibi", "seed": 0}\n')
+    with pytest.raises(BadInput, match=r"results\.jsonl is damaged \('validation_loss'\)"):
+        read_summary(folder)
+
+
 def test_a_last_line_half_written_is_left_out(folder: Path) -> None:
     with (folder / "results.jsonl").open("a", encoding="utf-8") as out:
         out.write('{"position": "t5", "se')

@@ -93,13 +93,16 @@ def test_the_peak_of_memory_is_the_jobs_own(jobs: Any) -> None:
 
 @pytest.mark.usefixtures("no_torch")
 def test_a_failed_job_does_not_stop_the_rest(jobs: Any) -> None:
-    ways = ("bad input", "bug", "death", "none")
+    ways = ("bad input", "bug", "exit", "death", "none")
     outcomes = run_jobs(of(jobs.refusing, *({"how": way} for way in ways)), at_once=2)
     errors = [outcome.error for outcome in outcomes]
-    assert errors == ["no such thing", "KeyError: 'missing'", "its process died of signal 9", None]
+    assert errors == [
+        *("no such thing", "KeyError: 'missing'", "SystemExit: needs CUDA"),
+        *("its process died of signal 9", None),
+    ]
     assert "Traceback" in outcomes[1].details
     assert "Traceback" not in outcomes[0].details
-    assert outcomes[3].result == 1
+    assert outcomes[4].result == 1
 
 
 @pytest.mark.usefixtures("no_torch")

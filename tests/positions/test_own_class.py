@@ -52,6 +52,16 @@ NUMBERS = count()
 TAKEN = "sets self.{0}, but {0} is an attribute of Position"
 
 
+class Untyped(Position):
+    """Its options' defaults do not say what they take."""
+
+    door = "score"
+
+    def __init__(self, shape: ModelShape, /, *, most: int | None = None) -> None:
+        super().__init__(shape)
+        self.most = most
+
+
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Return a function that writes a module with a class Mine and returns its spec."""
@@ -64,6 +74,13 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.chdir(tmp_path)
     return written
+
+
+def test_an_option_needs_a_default_of_its_type() -> None:
+    spec = f"{__name__}.Untyped"
+    build(spec, ModelShape(2, 8))
+    with pytest.raises(PositionError, match="most has the default None; give it one of its own"):
+        build(f"{spec}:most=4", ModelShape(2, 8))
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,11 @@ def spread(several: Iterable[Losses]) -> dict[int, float]:
     return {seed: worst[seed] - best[seed] for seed in worst if seed in best}
 
 
+def _gain_at_edge(means: list[float]) -> float:
+    """Return how much lower the lowest loss is if the first and the last rate count."""
+    return min(means[1:-1]) - min(means)
+
+
 def _read(plan: ClaimPlan, results: Results) -> Measurements:
     every = {position: _losses(plan, results, position) for position in EMBEDDINGS}
     if not all(len(losses) == len(rates_of(p)) for p, losses in every.items()):
@@ -73,11 +78,7 @@ def _read(plan: ClaimPlan, results: Results) -> Measurements:
     best = {p: min(losses, key=lambda rate: _mean(losses[rate])) for p, losses in every.items()}
     over_embeddings = spread(every[p][rate] for p, rate in best.items())
     over_rates = spread(every[TRIED].values())
-    gains = [
-        max(0.0, _mean(losses[1.0]) - min(_mean(losses[rate]) for rate in (NEAR[0], NEAR[-1])))
-        for p, losses in every.items()
-        if p != TRIED
-    ]
+    gains = [_gain_at_edge([_mean(losses[r]) for r in rates_of(p)]) for p, losses in every.items()]
     notes = [
         f"{p}: "
         + ", ".join(f"{_mean(losses[rate]):.3f} at {rate:g}" for rate in rates_of(p))

@@ -61,7 +61,8 @@ def calibrate(
         cluster: where runs are computed, each by itself; None: on this machine.
 
     Raises:
-        Failed: not even one run can be timed; the message has the reason.
+        Failed: not even one run can be timed, or not as many at once as requested; the message
+            has the reason.
     """
     best, alone = None, None
     layouts = [(1, cluster.threads)] if cluster else candidates(config, runs, requested)
@@ -69,7 +70,7 @@ def calibrate(
         outcomes = time_at_once(config, processes, threads, cluster)
         timed = [outcome.result for outcome in outcomes if outcome.error is None]
         if len(timed) < processes:
-            if processes == 1:
+            if processes in (1, requested):
                 raise Failed(_why(outcomes), code="experiments.baseline-cannot-be-timed")
             continue
         step = processes / sum(1 / result["step_seconds"] for result in timed)

@@ -61,7 +61,7 @@ def certainty(summary: Summary) -> Iterable[str]:
 
 
 def _on_longer_context(result: Result) -> Iterable[Change | None]:
-    return (at.change for at in result.same_targets)
+    return (at.change for at in (*result.same_targets, *result.whole_windows))
 
 
 def _scope_of_intervals(summary: Summary, compared: list[Change]) -> str:

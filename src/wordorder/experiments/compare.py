@@ -310,7 +310,7 @@ def _record(
         machine=settled["machine"],
         processes=settled["processes"],
         data=material.facts,
-        notes=[*contexts.left_out, *short],
+        notes=[*contexts.left_out, *short, *([contexts.note] if contexts.note else [])],
         measure={
             "lengths": whole,
             "contexts": list(contexts.lengths),

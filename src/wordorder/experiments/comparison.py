@@ -18,6 +18,15 @@ RECORD = "comparison.json"
 FIGURES = ("losses", "curves", "lengths", "whole-windows", "length-changes", "order")
 
 
+# What every version writes, and every reader of a record needs.
+NEEDED = {
+    "positions": (),
+    "model": ("layers", "width"),
+    "data": ("name",),
+    "machine": ("device",),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """The settings of a comparison. Fields that older records lack have defaults.
@@ -31,7 +40,7 @@ class Comparison:
         model, training: shared by all runs, in the format of `ModelConfig` and `TrainConfig`.
         machine, processes: how runs are computed, and how many at once.
         data: metadata of the text.
-        notes: context lengths that the text cannot measure.
+        notes: context lengths that the text cannot measure, and what intervals do not cover.
         measure: the measurements of each run, see `paired_run.measures_of`.
         settled: the benchmark of the machine, and the resulting number of steps.
         asked: settings that must not change when a comparison is resumed.
@@ -104,6 +113,9 @@ class Comparison:
         """
         hints = get_type_hints(cls)
         known = {name: value for name, value in values.items() if name in hints}
+        for name, parts in NEEDED.items():
+            if not (value := known.get(name)) or any(part not in value for part in parts):
+                raise TypeError(f"{name} is not whole")
         if wrong := [name for name, value in known.items() if not _fits(value, hints[name])]:
             raise TypeError(f"{wrong[0]} is of another type")
         return cls(**known)

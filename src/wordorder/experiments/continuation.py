@@ -34,7 +34,10 @@ def check_timed(folder: Path, before: Comparison) -> None:
         BadInput: it does not, although every version writes that.
     """
     of_machine = {"machine", "processes", "steps", "step_seconds"}
-    timed = all("step_seconds" in cost for cost in before.costs.values())
+    of_cost = {"step_seconds", "added", "parameters"}
+    timed = before.settled.get("machine") and all(
+        of_cost <= c.keys() for c in before.costs.values()
+    )
     if not (timed and of_machine <= before.settled.keys()):
         raise BadInput(
             f"{folder / RECORD} is damaged (its times are not whole): choose another --out",
@@ -64,7 +67,7 @@ def check_same_text(folder: Path, before: Comparison, facts: Mapping[str, Any]) 
     Raises:
         BadInput: the text has other contents, or is split in another way.
     """
-    if before.data["content_hash"] != facts["content_hash"]:
+    if before.data.get("content_hash") != facts["content_hash"]:
         raise BadInput(
             f"the text of {facts['name']} differs from that of the comparison in {folder}: restore "
             "the old text, or choose another --out",

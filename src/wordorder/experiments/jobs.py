@@ -168,13 +168,34 @@ def perform(order: Mapping[str, Any], function: Callable[[Any, Tell], Any], tell
             _store(Path(order["path"]), order, seconds, result)
     except (BadInput, Failed, Refused) as error:
         return Outcome(error=" ".join(str(error).split()))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # an embedding may call sys.exit
         message = of_embedding(error)
         if message is None:
             traceback.print_exc(file=sys.stderr)
             message = f"{type(error).__name__}: {error}"
         return Outcome(error=" ".join(message.split()))
     return Outcome(result, seconds=seconds)
+
+
+def check_code(position: str, code: str | None) -> None:
+    """Check that user-defined embeddings are as they were when the command began.
+
+    A job imports them when it starts, and its result is kept under the code of that beginning.
+
+    Args:
+        code: their digest then; None: the spec has none.
+
+    Raises:
+        BadInput: their code has changed.
+    """
+    from wordorder.positions import code_of
+
+    if code is not None and code_of(position) != code:
+        raise BadInput(
+            f"the code of {position} has changed since this command began: give the same command "
+            "again",
+            code="experiments.code-changed-meanwhile",
+        )
 
 
 def function_of(order: Mapping[str, Any]) -> Callable[[Any, Tell], Any]:

@@ -51,9 +51,9 @@ def headline(summary: Summary) -> str:
             f"{rise:.3f} nats ({worst.position})."
         )
     if passes is not None and passes > MOST_PASSES:
-        return (
-            f"{after} comparison may rank overfitting, although no loss rose before the last step."
-        )
+        curves = all(len(curve) > 1 for r in summary.results for curve in r.curves)
+        seen = f", although no loss rose by more than {MARGIN_NATS:g} nats" if curves else ""
+        return f"{after} comparison may rank overfitting{seen}."
     return ""
 
 

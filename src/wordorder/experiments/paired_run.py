@@ -23,7 +23,7 @@ from wordorder.evaluation.loss import evaluate
 from wordorder.evaluation.order import order_losses
 from wordorder.experiments.calibration import as_job, config_of
 from wordorder.experiments.document_losses import document_losses, grouped
-from wordorder.experiments.jobs import SECONDS_TO_SAVE, Settings, Tell
+from wordorder.experiments.jobs import SECONDS_TO_SAVE, Settings, Tell, check_code
 from wordorder.locks import held
 from wordorder.model import TokenModel
 from wordorder.text.store import TokenStore, beginning
@@ -73,6 +73,7 @@ def train_and_measure(job: Settings, tell: Tell) -> dict[str, Any]:
         tell: called with the fraction done and a line of progress.
     """
     folder = Path(job["folder"])
+    check_code(job["model"]["position"], job.get("code"))
     run, peak = _trained(folder, job, tell)
     if job["measure"] is None:
         return {"validation_loss": _final(folder)["validation_loss"]}

@@ -93,7 +93,7 @@ class _Running:
                 self.tell(*event)
         try:
             outcome = self.answer.result()
-        except Exception:  # the pool is broken
+        except BaseException:  # the pool is broken
             outcome = None
         self.pool.shutdown()
         if outcome is None:

@@ -13,7 +13,8 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text as Line
 
-from wordorder.evaluation.effect import GAIN_NATS, TOLERANCE_NATS
+from wordorder.errors import BadInput
+from wordorder.evaluation.effect import GAIN_NATS, SMALLEST_NATS, TOLERANCE_NATS
 from wordorder.experiments import tables, views
 from wordorder.experiments.comparison import FIGURES, Comparison
 from wordorder.experiments.page import (
@@ -39,8 +40,9 @@ from wordorder.training.metrics import read
 INTERVALS = (
     "Differences are paired: runs with the same seed share their data order and every initial "
     "weight of the same name and shape. Bars are 95% t-intervals of the paired difference, small "
-    "marks are single seeds. A difference is significant if its interval excludes zero and its "
-    "p-value with Holm's correction for the number of embeddings is below 0.05."
+    "marks are single seeds. A difference is significant if its interval excludes zero, its "
+    "p-value with Holm's correction for the number of embeddings is below 0.05, and it is at least "
+    f"{SMALLEST_NATS} nats."
 )
 GROWING = (
     "Each model predicts the same tokens with growing context, so only the context changes. By "
@@ -85,7 +87,13 @@ def read_summary(folder: Path) -> Summary:
     Raises:
         BadInput: no comparison is there, or it is damaged.
     """
-    return summarise(Comparison.read(folder), read(folder / "results.jsonl", of_steps=False))
+    path = folder / "results.jsonl"
+    try:
+        return summarise(Comparison.read(folder), read(path, of_steps=False))
+    except (KeyError, TypeError) as error:
+        raise BadInput(
+            f"{path} is damaged ({error}): choose another --out", code="experiments.damaged-results"
+        ) from None
 
 
 def for_terminal(summary: Summary) -> RenderableType:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from wordorder.evaluation.effect import SMALLEST_NATS
 from wordorder.experiments.power import detectable
 from wordorder.experiments.results import AtLength, Result, Summary, mean_of
 from wordorder.experiments.significance import Change
@@ -33,7 +34,10 @@ COLUMNS = {
         "of the paired t-test; with Holm's correction and that for earlier looks; of the "
         "sign-flip test over seeds, from six seeds on"
     ),
-    "shown": "yes: the interval excludes zero and p_holm is below 0.05",
+    "shown": (
+        f"yes: the interval excludes zero, p_holm is below 0.05, and the mean is at least "
+        f"{SMALLEST_NATS} nats from zero"
+    ),
     "detectable, detectable_holm": (
         "the smallest true difference detected with a power of 80%: alone, at Holm's first step"
     ),

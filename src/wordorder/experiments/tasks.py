@@ -31,6 +31,7 @@ from wordorder.experiments.jobs import (
     Outcome,
     Settings,
     Tell,
+    check_code,
     is_stored_result,
     read_stored,
 )
@@ -224,6 +225,7 @@ def cores() -> int:
 
 def run_one(job: Settings, tell: Tell) -> dict[str, Any]:
     """Train one model, and return its protocol and its curve."""
+    check_code(job["position"], job["code"])
     try:
         return train_on_task(Protocol(**job["protocol"]), job["position"], job["seed"], tell)
     except Failed as error:  # drop its advice, which names options of `wordorder train`

@@ -243,6 +243,12 @@ def _split(text: str, separator: str) -> list[str]:
 
 def _value(text: str, name: str, key: str, default: Any) -> Any:
     """Return an option's value, converted to the type of its default."""
+    if not isinstance(default, bool | int | float | str | tuple):
+        raise PositionError(
+            f"{name}: {key}={text} cannot be read: {key} has the default {default!r}; give it one "
+            "of its own type: a number, true or false, a word, or a tuple such as (1, 2)",
+            code="positions.option-without-type",
+        )
     if isinstance(default, bool):
         if text in ("true", "false"):
             return text == "true"
