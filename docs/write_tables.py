@@ -91,10 +91,10 @@ def mean(runs: dict[int, dict[str, Any]], what: str) -> float:
 
 def against_none(runs: dict[str, dict[int, dict[str, Any]]], position: str) -> str:
     """Return the paired difference to no position, with its interval over seeds."""
-    seeds = sorted(runs[position].keys() & runs["none"].keys())
-    paired = interval([runs[position][s]["loss"] - runs["none"][s]["loss"] for s in seeds])
     if position == "none":
         return ""
+    seeds = sorted(runs[position].keys() & runs["none"].keys())
+    paired = interval([runs[position][s]["loss"] - runs["none"][s]["loss"] for s in seeds])
     if paired.low is None:
         return f"{paired.mean:+.3f}"
     return f"{paired.mean:+.3f} ({paired.low:+.3f} to {paired.high:+.3f})"

@@ -108,7 +108,9 @@ class TasksConfig:
 
     def __post_init__(self) -> None:
         check(self)
-        object.__setattr__(self, "positions", tuple(map(canonical, self.positions)))
+        positions = dict.fromkeys(map(canonical, self.positions))
+        object.__setattr__(self, "positions", tuple(positions))
+        object.__setattr__(self, "tasks", tuple(dict.fromkeys(self.tasks)))
         for name in ("tasks", "positions"):
             if not getattr(self, name):
                 raise BadInput(
@@ -120,7 +122,7 @@ class TasksConfig:
     @property
     def protocols(self) -> tuple[Protocol, ...]:
         """How each task is trained."""
-        return tuple(protocol_of(t, self.steps, self.length) for t in dict.fromkeys(self.tasks))
+        return tuple(protocol_of(t, self.steps, self.length) for t in self.tasks)
 
     def jobs(self) -> list[Job]:
         """Return every run: of each task, all embeddings with the first seed, then the next."""
@@ -142,7 +144,7 @@ class TasksConfig:
             )
             for protocol in self.protocols
             for seed in range(self.seeds)
-            for position in dict.fromkeys(self.positions)
+            for position in self.positions
         ]
 
 
@@ -301,7 +303,7 @@ def _write(folder: Path, config: TasksConfig, command: str | None) -> None:
         "wordorder": __version__,
         "torch": torch.__version__,
         "command": command,
-        "positions": list(dict.fromkeys(config.positions)),
+        "positions": list(config.positions),
         "seeds": config.seeds,
         "protocols": [asdict(protocol) for protocol in config.protocols],
     }
