@@ -190,6 +190,7 @@ def test_no_command_takes_a_number_that_cannot_be(
     [
         ("eval r --depths 0.5", "--depths needs --retrieval: add it"),
         ("eval r --pack", "--pack needs --context: add it"),
+        ("eval r --field story", "--field has an effect only with --data"),
         ("extend r --to 4x --rate 0.1", "--rate needs fine-tuning: add --steps"),
         (
             "extend r --to 4x --method ntk --base 5",

@@ -161,11 +161,11 @@ def discard_replaced(folder: Path) -> None:
     shutil.rmtree(folder / ASIDE, ignore_errors=True)
 
 
-def recover(folder: Path, kind: FolderKind) -> None:
-    """Complete or undo a replacement that was killed; the lock must be held.
+def recover(folder: Path, kind: FolderKind) -> bool:
+    """Complete or undo a replacement that was killed, and return whether it was undone.
 
     The old contents are restored, or removed if the new ones are complete enough to replace them.
-    Unfinished files are removed.
+    Unfinished files are removed. The lock must be held.
     """
     for pattern in _subfolders(kind):
         for sub in folder.glob(pattern):
@@ -178,6 +178,8 @@ def recover(folder: Path, kind: FolderKind) -> None:
                 discard_replaced(folder)
             else:
                 _give_back(folder, kind)
+                return True
+    return False
 
 
 def _subfolders(kind: FolderKind) -> set[str]:

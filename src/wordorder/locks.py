@@ -45,7 +45,7 @@ def held(
     created: list[Path] = []
     try:
         try:
-            handle = _locked(folder / LOCK, str(folder), wait, created)
+            handle = _locked(folder / LOCK, str(folder), wait, remedy, created)
         except FileExistsError:
             obstacle = "a file" if folder.is_file() else "a broken symbolic link"
             raise BadInput(
@@ -75,7 +75,7 @@ def held_file(path: Path, *, remedy: str = "choose another --out") -> Iterator[N
     """
     lock = path.with_name(f".wordorder-{zlib.crc32(os.fsencode(path.name)):08x}.lock")
     try:
-        handle = _locked(lock, str(path), 0.0)
+        handle = _locked(lock, str(path), 0.0, remedy)
     except OSError as error:
         raise cannot_write(_short(path), error, remedy) from None
     try:
@@ -89,7 +89,9 @@ def is_temporary(name: str) -> bool:
     return name in (LOCK, SUBMITTED) or LEFT_OVER.fullmatch(name) is not None
 
 
-def _locked(path: Path, target: str, wait: float, created: list[Path] | None = None) -> int:
+def _locked(
+    path: Path, target: str, wait: float, remedy: str, created: list[Path] | None = None
+) -> int:
     """Lock a lock file and return its file descriptor.
 
     Args:
@@ -120,9 +122,10 @@ def _locked(path: Path, target: str, wait: float, created: list[Path] | None = N
                         os.write(handle, f"{os.getpid()}\n".encode())
                     return handle
             elif time.monotonic() >= deadline:
+                other = f", or {remedy}" if remedy.startswith("choose another") else ""
                 raise Refused(
                     f"another wordorder ({_holder(handle)}) is writing to {target}: wait until "
-                    "it is done, stop it, or choose another --out",
+                    f"it is done, or stop it{other}",
                     code="locks.in-use",
                 )
             else:

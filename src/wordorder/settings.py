@@ -164,7 +164,9 @@ def from_record(kind: type[Config], values: Mapping[str, Any], record_name: str)
     known = {field.name: field for field in fields(kind) if field.init}  # type: ignore[arg-type]
     if unknown := sorted(set(values) - set(known)):
         raise BadInput(
-            f"unknown {record_name} fields: {', '.join(unknown)}", code="settings.unknown-field"
+            f"unknown {record_name} fields: {', '.join(unknown)}; if a later version wrote them, "
+            "upgrade wordorder",
+            code="settings.unknown-field",
         )
     for name, field in known.items():
         if name not in values and field.default is MISSING and field.default_factory is MISSING:

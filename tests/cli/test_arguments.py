@@ -38,6 +38,7 @@ class Outer:
         prompt: what to go on from.
         kind: which way.
         share: between 0 and 1.
+        words: several.
         inner: the inner part.
     """
 
@@ -45,6 +46,7 @@ class Outer:
     prompt: Annotated[str | None, tyro.conf.Positional] = None
     kind: Literal["a", "b"] = "a"
     share: Rate = 0.5
+    words: tuple[str, ...] = ()
     inner: tyro.conf.OmitArgPrefixes[Inner] = field(default_factory=Inner)
 
     def __post_init__(self) -> None:
@@ -91,6 +93,11 @@ def test_what_is_typed_wins_over_the_default_and_that_over_the_fields() -> None:
         ("r --width", "--width has no value; wordorder x --help lists the options"),
         ("r --width 101", "width 101 is past 100: take less"),
         ("r --share 2", "share 2.0 is past 1: take less"),
+        ("r --words a --words b", "--words is given twice: give all of its values after one"),
+        (
+            "r --words=a --share 1 --words b",
+            "--words is given twice: give all of its values after one",
+        ),
     ],
 )
 @pytest.mark.parametrize("columns", ["40", "200"])

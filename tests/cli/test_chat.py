@@ -71,15 +71,17 @@ def test_each_line_is_answered_on_stdout(
 def test_answers_as_json(
     runs: dict[str, Path], typed: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    typed("hi", "x" * 200, "/reset", "hi")
+    typed("hi", "x" * 200, "/reset", "", "/foo", "hi")
     assert chat(runs["chat"], "--json", "--seed", "5") == 0
     out, err = capfd.readouterr()
-    first, none, last = (json.loads(line) for line in out.splitlines())
+    first, none, *commands, last = (json.loads(line) for line in out.splitlines())
     assert first["answer"] == last["answer"] == "yes"
     assert first["tokens"] == len("yes") and (first["seed"], last["seed"]) == (5, 6)
     assert first["note"] is None
     assert (none["answer"], none["tokens"]) == (None, 0) and "no room" in none["note"]
-    assert err == "a new conversation\n"
+    said = [each["note"] for each in commands if each["answer"] is None]
+    assert said[:2] == ["a new conversation", "the line is blank"] and "no /foo" in said[2]
+    assert err == ""
 
 
 def test_an_unknown_command_is_not_sent_to_the_model(

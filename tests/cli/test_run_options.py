@@ -21,6 +21,7 @@ from wordorder.model import ModelConfig
         ([], "rotary+t5"),
         (["--trained-length", "64"], "rotary+t5"),
         (["--trained-length=256"], "rotary:base=1250+t5:max_distance=16"),
+        (["--trained-length", "2.56e2"], "rotary:base=1250+t5:max_distance=16"),
     ],
 )
 def test_a_run_begun_from_another_keeps_what_followed_from_its_length(

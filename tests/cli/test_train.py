@@ -14,11 +14,15 @@ from wordorder.training.recorded import check_run_folder
 
 
 def test_it_ends_with_commands_that_can_be_typed() -> None:
-    run = SimpleNamespace(folder=Path("my runs/a"), fills_in=False, chat=None)
-    line = next_commands(run)  # type: ignore[arg-type]
-    first, second = (shlex.split(part) for part in line.removeprefix("next: ").split(", or "))
-    assert first == ["wordorder", "generate", "my runs/a", "The"]
-    assert second == ["wordorder", "eval", "my runs/a"]
+    for position, trust in (("rotary", []), ("mine.Mine", ["--trust"])):
+        model = SimpleNamespace(position=position)
+        run = SimpleNamespace(
+            folder=Path("my runs/a"), fills_in=False, chat=None, model_config=model
+        )
+        line = next_commands(run)  # type: ignore[arg-type]
+        first, second = (shlex.split(part) for part in line.removeprefix("next: ").split(", or "))
+        assert first == ["wordorder", "generate", "my runs/a", *trust, "The"]
+        assert second == ["wordorder", "eval", "my runs/a", *trust]
 
 
 def test_a_remedy_can_be_typed(tmp_path: Path) -> None:
@@ -30,5 +34,6 @@ def test_a_remedy_can_be_typed(tmp_path: Path) -> None:
 
 
 def test_a_bidirectional_model_is_not_asked_to_generate() -> None:
-    run = SimpleNamespace(folder=Path("r"), fills_in=True)
+    model = SimpleNamespace(position="rotary")
+    run = SimpleNamespace(folder=Path("r"), fills_in=True, model_config=model)
     assert next_commands(run) == "next: wordorder eval r, or wordorder explain r"  # type: ignore[arg-type]

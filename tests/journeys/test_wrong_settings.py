@@ -238,14 +238,23 @@ def test_what_yaml_reads_otherwise_is_taken_as_it_was_meant() -> None:
         ("--schedule cosine --decay 0.3", "--decay is an option of warmup-stable-decay"),
         ("--development-fraction 0 --keep best", "--keep best needs a development text"),
         ("--inexact", "--inexact has an effect only with --resume"),
+        (
+            "--validation-data t --validation-fraction 0.2",
+            "--validation-fraction has no effect with --validation-data",
+        ),
+        ("--find-learning-rate --max-restarts 3", "leave out --max-restarts"),
         ("--init r", "(bytes, 257 tokens): leave out --tokenizer"),
         ("--init r --vocabulary-size 257", "leave out --tokenizer and --vocabulary-size, or train"),
         ("--steps 2 --time 3s", "--time and --steps both set the length"),
-        ("--data", "data is empty"),
+        ("--data t", "--data is given twice: give all of its values after one"),
     ],
 )
 def test_options_of_which_one_would_be_overruled(refused: Refused, words: str, said: str) -> None:
     assert said in refused(*words.split())
+
+
+def test_data_without_a_name_is_no_text(refused: Refused) -> None:
+    assert "data is empty" in refused("--data", base=SMALL[2:])
 
 
 def test_what_shows_only_in_the_middle_of_a_run_is_found_before(

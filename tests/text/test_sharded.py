@@ -140,6 +140,12 @@ def test_continues_after_a_kill_to_the_same_bytes(tmp_path: Path, stage: tuple[s
     with pytest.raises(BadInput, match="continue with the command") as caught:
         open_sharded(store)
     assert caught.value.code == "text.store-unfinished"
+    if stage[0] == "reading":
+        as_it_was = path.stat()
+        os.utime(path, ns=(0, 0))
+        with pytest.raises(BadInput, match=r"many\S* has changed since .* or remove"):
+            prepare.prepare(store, StoreConfig((str(path),), **SMALL))
+        os.utime(path, ns=(as_it_was.st_atime_ns, as_it_was.st_mtime_ns))
     finished = {path: path.stat().st_mtime_ns for path in store.glob("shards/*/*")}
     assert len(finished) > 5 or stage[0] != "tokenizing"
     config = StoreConfig((str(path),), **SMALL)

@@ -35,6 +35,8 @@ def test_a_truncated_file_falls_back_and_says_so(tmp_path: Path, name: str) -> N
     said: list[str] = []
     assert checkpoints.load(tmp_path, said.append).step == 5
     assert "step-00000010 is damaged" in said[0]
+    checkpoints.remove_after(tmp_path, 5)
+    assert checkpoints.newest_step(tmp_path) == 5
 
 
 def test_a_full_disk_keeps_the_last_good_one(

@@ -113,6 +113,19 @@ def test_a_file_is_no_run(tmp_path: Path) -> None:
             read(tmp_path / "one.txt")
 
 
+def test_what_was_imported_has_no_training_to_resume(run: Path) -> None:
+    path = run / "config.json"
+    record = {**json.loads(path.read_text(encoding="utf-8")), "import": {"from": "hf:a/b"}}
+    path.write_text(json.dumps({**record, "machine": {}}), encoding="utf-8")
+    with pytest.raises(BadInput, match=rf"train from its weights .* --init {run}$"):
+        wo.resume(run)
+
+
+def test_a_run_killed_before_its_first_lines_is_not_over(run: Path) -> None:
+    (run / "metrics.jsonl").unlink()
+    assert "saved at step" in (Run.load(run).unfinished or "")
+
+
 def test_a_run_without_its_tokenizer_is_not_resumed(run: Path) -> None:
     (run / "tokenizer.json").unlink()
     with pytest.raises(BadInput, match=r"tokenizer\.json is missing") as caught:

@@ -51,6 +51,6 @@ def test_a_killed_replacement_needs_a_checkpoint_with_training(
         (folder / f"training/step-{step:08d}/state.json").write_text("{}")
         (folder / "model.safetensors").touch()  # also written without any training
         (folder / "config.json").write_text(json.dumps({**record, "name": name}))
-    recover(tmp_path, RUN)
+    assert recover(tmp_path, RUN) == (kept == "old")
     assert json.loads((tmp_path / "config.json").read_text())["name"] == kept
     assert not (tmp_path / ASIDE).exists()

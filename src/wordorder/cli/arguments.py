@@ -105,6 +105,7 @@ def parse(
     for word in takewhile(lambda word: word != "--", arguments):
         if _usual_hint(word, options):  # before tyro, which names a missing option first
             raise _unknown(word, options, command, arguments)
+    _check_given_once(arguments, options)
     try:
         with (
             redirect_stderr(io.StringIO()),
@@ -134,6 +135,33 @@ def parse(
     if unknown:
         raise _unknown(unknown[0], options, command, arguments)
     return value
+
+
+def _check_given_once(arguments: Sequence[str], options: type) -> None:
+    """Check that an option of several values is typed once: argparse would drop the first ones.
+
+    Of an option with one value the last one counts, as everywhere.
+
+    Raises:
+        BadInput: one is given twice.
+    """
+    several = {
+        f"--{_spelling(name, how).replace('_', '-')}"
+        for name, kind, how in _annotations(options)
+        if tuple in (get_origin(kind), *map(get_origin, get_args(kind)))
+        and tyro.conf.UseAppendAction not in how
+    }
+    before = takewhile(lambda word: word != "--", arguments)
+    flags = [word.partition("=")[0].replace("_", "-") for word in before if word.startswith("--")]
+    for name in (name for name in flags if flags.count(name) > 1):
+        if name in several:
+            raise BadInput(
+                f"{name} is given twice: give all of its values after one", code="cli.given-twice"
+            )
+        if name == "--config":
+            raise BadInput(
+                "--config is given twice: put both files into one", code="cli.config-twice"
+            )
 
 
 def typed_names(arguments: Sequence[str]) -> frozenset[str]:

@@ -81,13 +81,16 @@ def chat(options: GenerateOptions, sampling: Sampling) -> int:
             break
         if text == "/reset":
             session.conversation.turns.clear()
-            _say("a new conversation")
+            session.tell("a new conversation")
         elif text == "/help":
-            _say(HELP)
+            session.tell(HELP)
         elif line.startswith("/"):
-            _say(f"there is no {text.split()[0]}: {HELP}; put a space before / to send the line")
+            unknown = f"there is no {text.split()[0]}: {HELP}"
+            session.tell(f"{unknown}; put a space before / to send the line")
         elif not is_blank(text):
             session.turn(text)
+        elif options.json:
+            session.tell("the line is blank")
     return 0
 
 
@@ -136,10 +139,10 @@ class _Session:
         try:
             prompt, dropped = self.conversation.ask(text, self.most_tokens)
         except BadInput as error:
-            self._unanswered(str(error))
+            self.tell(str(error))
             return
         if prompt is None:
-            self._unanswered(
+            self.tell(
                 f"this line leaves no room for an answer in the context of {self.context:,} "
                 "tokens: shorten it"
             )
@@ -178,12 +181,12 @@ class _Session:
                 _say(note)
         return answer
 
-    def _unanswered(self, why: str) -> None:
-        """Say why a line gets no answer."""
+    def tell(self, what: str) -> None:
+        """Say what a line does instead of being answered."""
         if self.json:
-            self._record(None, 0, self.sampling.seed, why)
+            self._record(None, 0, self.sampling.seed, what)
         else:
-            _say(why)
+            _say(what)
 
     def _record(self, answer: str | None, tokens: int, seed: int, note: str | None) -> None:
         record = {"answer": answer, "tokens": tokens, "seed": seed, "note": note}

@@ -6,10 +6,10 @@ import difflib
 import json
 from dataclasses import asdict
 
-from rich.console import Console
 from rich.text import Text
 
 from wordorder.cli.options.check import read_options
+from wordorder.cli.printed import screen
 from wordorder.errors import BadInput
 from wordorder.positions.conformance import CHECKS, Report, check
 from wordorder.table import Table
@@ -52,7 +52,7 @@ def _show(report: Report) -> None:
             detail_style = "red" if finding.holds is False else "dim"
             statement.append(f"\n{finding.detail}", style=detail_style)
         rows.append([Text(mark, style=style), finding.name, statement])
-    console = Console(highlight=False)
+    console = screen()
     console.print(Text(report.embedding, style="bold"))
     console.print(Table(["", "", ""], rows, left=frozenset({0, 1, 2})).terminal())
     console.print(f"broken: {', '.join(report.broken)}" if report.broken else "all hold")

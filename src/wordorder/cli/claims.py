@@ -7,13 +7,13 @@ import shlex
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from wordorder.claims.catalogue import find
 from wordorder.claims.claim import HOLDS, Claim, ClaimPlan
 from wordorder.claims.run import as_json, run_claims, within
 from wordorder.claims.table import for_terminal, listing, markdown, markdown_listing
 from wordorder.cli.options.claims import ClaimsOptions, read_options
+from wordorder.cli.printed import screen
 from wordorder.cli.runs_bar import RunsBar
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.cluster import launcher_of
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     elif options.markdown:
         print(markdown(verdicts), end="")
     else:
-        Console(highlight=False).print(for_terminal(verdicts))
+        screen().print(for_terminal(verdicts))
     if failed := list(dict.fromkeys(job for verdict in verdicts for job in verdict.failed)):
         raise Failed(
             f"{counted(len(failed), 'job')} failed; the first is {failed[0]}: the same command "
@@ -96,7 +96,7 @@ def _list(claims: list[Claim], plan: ClaimPlan, options: ClaimsOptions) -> None:
     elif options.markdown:
         print(markdown_listing(claims, plan), end="")
     else:
-        Console(highlight=False).print(listing(claims, plan))
+        screen().print(listing(claims, plan))
 
 
 def _plan(options: ClaimsOptions) -> ClaimPlan:

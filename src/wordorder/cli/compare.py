@@ -10,9 +10,8 @@ import json
 import shlex
 from dataclasses import asdict, replace
 
-from rich.console import Console
-
 from wordorder.cli.options.compare import read_options
+from wordorder.cli.printed import screen
 from wordorder.cli.runs_bar import RunsBar
 from wordorder.errors import Failed
 from wordorder.experiments.cluster import launcher_of
@@ -51,7 +50,7 @@ def main(arguments: list[str]) -> int:
         sentences = asdict(verdict(summary))
         print(json.dumps({"folder": str(folder), "verdict": sentences, **summary.to_dict()}))
     else:
-        Console(highlight=False).print(for_terminal(summary))
+        screen().print(for_terminal(summary))
         print(f"\n{folder / 'report.html'}")
     failed = [(r.position, seed) for r in summary.results for seed, _ in r.failed]
     if failed:

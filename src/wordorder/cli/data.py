@@ -19,6 +19,7 @@ from wordorder.cli.prepare_store import (
     show_description,
     whole_tokenizer,
 )
+from wordorder.cli.printed import screen
 from wordorder.control_characters import escaped
 from wordorder.errors import BadInput
 from wordorder.model.config import VocabularySize
@@ -96,13 +97,19 @@ def main(arguments: list[str]) -> int:
         "{} goes with one text, neither with a mixture nor with --store: leave it out",
         code="cli.data-held-out",
     )
+    whole = BadInput(
+        "{} has no effect, because that part has data of its own: leave out one of the two",
+        code="cli.data-whole-part",
+    )
     one_text_only = options.store is not None or bool(mixture_of(options.data))
-    typed = typed_names(arguments)
+    typed, fraction = typed_names(arguments), options.development_fraction
     refuse_typed(
         typed,
         (options.tokenizer != "bpe", "vocabulary_size", not_bpe),
         (options.store is None, "processes", no_store),
         (one_text_only, "validation_data development_data", no_held_out),
+        (bool(options.validation_data), "validation_fraction", whole),
+        (bool(options.development_data and fraction), "development_fraction", whole),
     )
     if any(map(is_store, options.data)) and not mixture_of(options.data):
         _describe_stores(options, typed)
@@ -117,7 +124,7 @@ def _describe(options: DataOptions) -> None:
     """Read texts and print what they hold: one, or each part of a mixture."""
     mixture = mixture_of(options.data)
     names: list[tuple[str, ...]] = [(part.name,) for part in mixture] or [options.data]
-    logs = Console(stderr=True)
+    logs = screen(stderr=True)
     fractions = options.validation_fraction, options.development_fraction
     if stores := [name for (name, *_) in names if is_store(name)]:
         raise BadInput(
@@ -192,7 +199,7 @@ def _prepare(options: DataOptions, typed: frozenset[str], arguments: list[str]) 
     )
     store = prepare_store(options.store, config, options.processes, arguments)
     describe_store(store, as_json=options.json)
-    logs = Console(stderr=True, highlight=False)
+    logs = screen(stderr=True)
     next_command = f"next: wordorder train --data {shlex.quote(options.store)}"
     logs.print(next_command, style="dim", markup=False, soft_wrap=True)
 
@@ -278,7 +285,7 @@ def _counts(corpus: Corpus, tokenizer: Tokenizer, template: ChatTemplate | None)
 
 
 def _show(facts: dict[str, Any], tokenizer: Tokenizer) -> None:
-    console = Console(highlight=False)
+    console = screen()
     weight = f" ({facts['weight']:.1%} of the tokens trained on)" if "weight" in facts else ""
     console.print(Text(f"{facts['name']}{weight}", style="bold"))
     counts = ["characters", "bytes", "tokens"]

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from wordorder.cli.printed import percent
+from wordorder.cli.printed import percent, screen
 from wordorder.evaluation.context import ContextLosses, Measurable
 from wordorder.evaluation.intervals import (
     FEWEST_CLUSTERS,
@@ -53,7 +53,7 @@ def show(name: str, trained_length: int, measured: Measured) -> None:
         name: the name of the text.
         trained_length: positions past it are marked.
     """
-    console = Console(highlight=False)
+    console = screen()
     console.print(name, style="bold", markup=False)
     _show_whole(console, measured.loss, trained_length)
     for part in _parts(measured):

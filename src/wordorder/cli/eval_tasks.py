@@ -6,10 +6,9 @@ import json
 import sys
 from dataclasses import asdict
 
-from rich.console import Console
-
 from wordorder.cli.opened import open_run
 from wordorder.cli.options.eval import EvalOptions
+from wordorder.cli.printed import screen
 from wordorder.cli.progress import transient_progress
 from wordorder.interop.harness.tasks import HarnessScore, HarnessScores, score_tasks
 from wordorder.numerals import counted
@@ -38,7 +37,7 @@ def score(options: EvalOptions) -> int:
     if options.json:
         print(json.dumps({"run": str(run.folder), **asdict(scored)}))
     else:
-        Console(highlight=False).print(score_table(scored).terminal())
+        screen().print(score_table(scored).terminal())
     if scored.truncated:
         print(
             f"note: {counted(scored.truncated, 'context')} lost the beginning, to fit in "

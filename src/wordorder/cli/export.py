@@ -6,10 +6,9 @@ import json
 import sys
 from dataclasses import asdict
 
-from rich.console import Console
-
 from wordorder.cli.opened import open_run
 from wordorder.cli.options.export import read_options
+from wordorder.cli.printed import screen
 from wordorder.errors import BadInput
 from wordorder.interop.comparison import comparison_table
 from wordorder.interop.export import export
@@ -36,7 +35,7 @@ def main(arguments: list[str]) -> int:
         values = asdict(written) | {"largest_difference": written.largest_difference}
         print(json.dumps({"folder": str(exported.folder), "export": exported.target, **values}))
         return 0
-    console = Console(highlight=False)
+    console = screen()
     console.print(comparison_table(written.comparisons).terminal())
     print(
         f"{written.holder}: logits differ by at most {written.largest_difference:.1e}; "

@@ -12,12 +12,12 @@ import sys
 from dataclasses import asdict, fields
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
 from wordorder.allocator import keep_large_blocks
 from wordorder.cli.options.extend import ExtendOptions, read_options
+from wordorder.cli.printed import screen
 from wordorder.cli.progress import transient_progress
 from wordorder.cli.train import Terminal
 from wordorder.errors import BadInput
@@ -112,7 +112,7 @@ class Screen(ExtensionDisplay):
     """Shows a progress bar for measurements, training progress, and tables on stdout."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(highlight=False)
+        self.console = screen()
         self.training = Terminal()
         self.quiet = quiet
         self.bar: Progress | None = None

@@ -9,9 +9,8 @@ import json
 import shlex
 from typing import Any
 
-from rich.console import Console
-
 from wordorder.cli.options.train import TrainOptions
+from wordorder.cli.printed import screen
 from wordorder.cli.runs_bar import RunsBar
 from wordorder.experiments.rate_search import FLAT, PICTURE, RateSearch, search
 from wordorder.experiments.wording import listed, times
@@ -33,7 +32,7 @@ def find(options: TrainOptions, arguments: list[str]) -> int:
     if options.json:
         print(json.dumps(_as_json(found, following)))
         return 0
-    Console(highlight=False).print(table(found).terminal())
+    screen().print(table(found).terminal())
     print(f"{verdict(found)}\n{found.folder / PICTURE}\nnext: {following}")
     return 0
 

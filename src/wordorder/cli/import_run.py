@@ -7,9 +7,8 @@ import shlex
 import sys
 from dataclasses import asdict
 
-from rich.console import Console
-
 from wordorder.cli.options.import_run import read_options
+from wordorder.cli.printed import screen
 from wordorder.interop.comparison import comparison_table
 from wordorder.interop.huggingface.import_folder import import_folder
 
@@ -26,7 +25,7 @@ def main(arguments: list[str]) -> int:
         print(json.dumps(values, default=str))
         return 0
     if imported.comparisons:
-        Console(highlight=False).print(comparison_table(imported.comparisons).terminal())
+        screen().print(comparison_table(imported.comparisons).terminal())
     print(
         f"{imported.class_name}: {imported.parameters:,} parameters, position {imported.position}, "
         f"sequences of {imported.trained_length:,} tokens"

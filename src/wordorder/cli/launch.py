@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wordorder import stopping
+from wordorder.cores import cores
 from wordorder.errors import Failed
 from wordorder.folders import is_set_aside, is_usable
 from wordorder.stopping import Stopped
@@ -52,7 +53,7 @@ def launch(arguments: list[str], ranks: int, max_restarts: int, folder: Path) ->
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # torchrun would set one thread, with a warning; each rank chooses its own number.
     os.environ[LAUNCHER] = "1"
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // ranks)))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

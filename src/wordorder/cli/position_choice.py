@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 
-from rich.console import Console
 from rich.text import Text
 
 from wordorder.cli.choice_rules import (
@@ -16,6 +15,7 @@ from wordorder.cli.choice_rules import (
     choose,
     read_answers,
 )
+from wordorder.cli.printed import screen
 
 
 def choose_position(answers: str | None, *, as_json: bool) -> int:
@@ -64,7 +64,7 @@ def _ask(question: ChoiceQuestion) -> str:
 
 
 def _show(choice: Choice) -> None:
-    console = Console(highlight=False)
+    console = screen()
     answers = ", ".join(f"{name}={answer}" for name, answer in choice.answers.items())
     console.print(Text.assemble((choice.position, "bold"), f"  for {answers}"), soft_wrap=True)
     console.print(Text("\nWhy", style="bold"))

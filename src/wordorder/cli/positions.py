@@ -12,6 +12,7 @@ from rich.text import Text
 from wordorder.cli.options.positions import read_options
 from wordorder.cli.position_choice import choose_position
 from wordorder.cli.position_picture import draw_positions
+from wordorder.cli.printed import screen
 from wordorder.interop.holders import exports_of_position
 from wordorder.model import ModelConfig
 from wordorder.numerals import counted
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> int:
     parts = map(Part, CATALOGUE) if options.spec is None else parse_spec(options.spec).parts
     chosen = {str(part): part for part in parts}
     described = {name: facts(part) for name, part in chosen.items()}
-    console = Console(highlight=False)
+    console = screen()
     if options.json:
         print(json.dumps(described))
     elif options.spec is None:

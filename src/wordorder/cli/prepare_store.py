@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 import time
@@ -17,7 +16,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from wordorder import stopping
+from wordorder.cli.printed import screen
 from wordorder.control_characters import escaped
+from wordorder.cores import cores
 from wordorder.table import Table
 from wordorder.text.sharded.folder import ShardedText, open_sharded
 from wordorder.text.sharded.prepare import Report, StoreConfig, prepare
@@ -42,7 +43,7 @@ def prepare_store(
     command = shlex.join(["wordorder", "data", *arguments])
     try:
         with _progress() as report:
-            workers = processes or _cores()
+            workers = processes or cores()
             if not prepare(store, config, processes=workers, command=command, report=report):
                 print(
                     f"note: {folder} is already prepared, so its text was not read again: remove "
@@ -68,7 +69,7 @@ def describe_store(name: str | Path, *, as_json: bool) -> None:
         BadInput: the store is not finished, or damaged.
     """
     text = open_sharded(name)
-    with Console(stderr=True).status("comparing checksums"):
+    with screen(stderr=True).status("comparing checksums"):
         text.verify()
         for part in PARTS:
             text.store(part)
@@ -103,7 +104,7 @@ def facts_of_store(text: ShardedText) -> dict[str, Any]:
 
 def show_store(text: ShardedText) -> None:
     """Print what a store holds."""
-    facts, console = facts_of_store(text), Console(highlight=False)
+    facts, console = facts_of_store(text), screen()
     console.print(Text(facts["name"], style="bold"))
     chat = "chat_template" in facts
     counts = ("tokens", "answer_tokens", "answer_bytes") if chat else ("bytes", "tokens")
@@ -154,14 +155,10 @@ def show_description(
         console.print(f"note: {note}", style="yellow", markup=False)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextmanager
 def _progress() -> Iterator[Report]:
     """Yield a function that shows the progress: a bar in a terminal, otherwise lines."""
-    console = Console(stderr=True, highlight=False)
+    console = screen(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(bar_width=20)
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal

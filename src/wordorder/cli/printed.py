@@ -1,6 +1,13 @@
-"""Formats for the output of commands."""
+"""What commands print with: the console, and formats."""
 
 from __future__ import annotations
+
+from rich.console import Console
+
+
+def screen(*, stderr: bool = False) -> Console:
+    """Return a console that prints names as they are: `a:x:b` has no emoji in it."""
+    return Console(stderr=stderr, highlight=False, emoji=False)
 
 
 def percent(share: float) -> str:

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from wordorder.cli.opened import open_run
 from wordorder.cli.options.probe import read_options
-from wordorder.cli.printed import percent
+from wordorder.cli.printed import percent, screen
 from wordorder.cli.progress import transient_progress
 from wordorder.evaluation.attention_mass import AttentionMass, HeadMass
 from wordorder.evaluation.intervals import with_half_width
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
         record = {"run": str(run.folder), "data": name, "picture": picture, **asdict(results)}
         print(json.dumps(record))
     else:
-        console = Console(highlight=False)
+        console = screen()
         console.print(name, style="bold", markup=False)
         for part in _tables(results):
             console.print()

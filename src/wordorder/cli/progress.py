@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.progress import Progress
+
+from wordorder.cli.printed import screen
 
 
 def transient_progress() -> Progress:
     """Return a bar that disappears at its end; where stderr is no terminal it prints nothing."""
-    console = Console(stderr=True)
+    console = screen(stderr=True)
     return Progress(console=console, transient=True, disable=not console.is_terminal)

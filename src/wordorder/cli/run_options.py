@@ -18,7 +18,7 @@ from wordorder.cli.config_file import read_config_file
 from wordorder.errors import BadInput
 from wordorder.model.config import Kind, ModelConfig
 from wordorder.model.presets import preset_names
-from wordorder.settings import PathName, WrongSetting, checked
+from wordorder.settings import PathName, Positive, WrongSetting, checked
 from wordorder.training.config import (
     LENGTHS,
     PRESET_NAMES,
@@ -104,6 +104,9 @@ def defaults(
     for name in ("config", "init"):
         if name in early:
             checked(f"--{name}", PathName, early[name])
+    length = early.get("trained_length")
+    if length is not None:
+        length = checked("--trained-length", Positive, length)
     written = read_config_file(early["config"]) if "config" in early else {}
     requested = _preset(early, written)
     model, run = _of_file(early.get("config", ""), written, kind, typed_alone)
@@ -112,8 +115,8 @@ def defaults(
     own_model, own_run = by_name(values)
     first = early.get("init") or run.get("init")
     if first is not None and not requested:
-        length = early.get("trained_length") or model.get("trained_length")
-        of_first = _of_run(first, length, trust="--trust" in arguments)
+        own_length = length or model.get("trained_length")
+        of_first = _of_run(first, own_length, trust="--trust" in arguments)
         own_model, own_run = own_model | of_first[0], own_run | of_first[1]
     sizes, of_preset = preset_options(requested or preset or "tiny")
     run["auto_size"] = not (requested or preset or SIZES & (typed | set(written)))
@@ -169,7 +172,9 @@ def _of_file(
         raise BadInput(f"--config {name}: {error}", code="cli.config-invalid") from None
 
 
-def _of_run(folder: str, length: object, *, trust: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+def _of_run(
+    folder: str, length: int | None, *, trust: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the model of a run that is fine-tuned, and its objective, as fields.
 
     Not here: its dropout, which was chosen for its text.
@@ -182,14 +187,13 @@ def _of_run(folder: str, length: object, *, trust: bool) -> tuple[dict[str, Any]
     return model, {"objective": objective} if objective else {}
 
 
-def _at_length(model: ModelConfig, length: object) -> ModelConfig:
+def _at_length(model: ModelConfig, length: int | None) -> ModelConfig:
     """Return a model whose position keeps its options when the trained length changes."""
-    new = str(length or "")
-    if model.kind == "gru" or not new.isdigit() or int(new) == model.trained_length:
+    if model.kind == "gru" or length in (None, model.trained_length):
         return model
     from wordorder.extension.methods import Stretch, respelled  # imports torch
 
-    stretch = Stretch(model.trained_length, int(new), model.rotated_dim)
+    stretch = Stretch(model.trained_length, length, model.rotated_dim)
     return replace(model, position=respelled("unchanged", model, stretch))
 
 
@@ -263,6 +267,17 @@ def _overruling(options: RunOptions) -> Iterator[tuple[bool, str, str, BadInput]
             code="cli.overruled-vocabulary-size",
         ),
     )
+    for part in ("validation", "development"):
+        yield (
+            bool(getattr(options, f"{part}_data") and getattr(options, f"{part}_fraction")),
+            f"{part}_data",
+            f"{part}_fraction",
+            BadInput(
+                f"{{}} has no effect with --{part}-data, all of which is held out: leave out one "
+                "of the two",
+                code="cli.overruled-by-held-out-data",
+            ),
+        )
     yield (
         model.kind == "gru",
         "model",

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
 from wordorder import stopping
+from wordorder.cli.printed import screen
 from wordorder.experiments.jobs import Job, Outcome
 from wordorder.experiments.runner import Progress
 from wordorder.numerals import counted
@@ -22,7 +22,7 @@ class RunsBar(Progress):
     """Progress on stderr: a bar for all jobs, and one for each running job."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = screen(stderr=True)
         self.bars: Bars | None = None
         self.tasks: dict[int, TaskID] = {}
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import shlex
 
-from rich.console import Console
-
 from wordorder.cli.options.tasks import read_options
+from wordorder.cli.printed import screen
 from wordorder.cli.runs_bar import RunsBar
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.algorithms import TASKS
@@ -47,7 +46,7 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps({"folder": str(folder), **report.to_dict()}))
     else:
-        Console(highlight=False).print(for_terminal(report))
+        screen().print(for_terminal(report))
         print(f"\n{folder / 'report.html'}")
     if report.failed:
         raise Failed(

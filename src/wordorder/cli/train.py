@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
@@ -28,10 +27,12 @@ from wordorder.cli.launch import (
     quiet_losses,
 )
 from wordorder.cli.options.train import TrainOptions, read_options
+from wordorder.cli.printed import screen
 from wordorder.control_characters import escaped
 from wordorder.errors import BadInput
 from wordorder.interop.holders import exports
 from wordorder.numerals import counted, perplexity_in_words
+from wordorder.positions import foreign
 from wordorder.table import Table
 from wordorder.text.user_text import decode_argument
 from wordorder.training.config import TEXTS, folder_of
@@ -57,6 +58,11 @@ def main(arguments: list[str]) -> int:
     keep_large_blocks()
     options = read_options(arguments)
     if options.find_learning_rate:
+        if is_worker():
+            raise BadInput(
+                "--find-learning-rate trains short runs of one process: start it without torchrun",
+                code="cli.search-of-ranks",
+            )
         from wordorder.cli.find_learning_rate import find  # imports what other runs do not need
 
         return find(options, arguments)
@@ -112,6 +118,8 @@ def _trained(options: TrainOptions, arguments: list[str], show: Terminal, ranks:
 def next_commands(run: Run) -> str:
     """Return commands to continue with after training."""
     folder = shlex.quote(str(run.folder))
+    if foreign(run.model_config.position):
+        folder += " --trust"
     if run.fills_in:  # a bidirectional model does not generate text
         return f"next: wordorder eval {folder}, or wordorder explain {folder}"
     if run.chat is not None:
@@ -145,7 +153,7 @@ class Terminal(Display):
     """Shows a run on stderr: its plan, then a live line in a terminal, or plain lines."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = screen(stderr=True)
         self.live = self.console.is_terminal
         self.started = self.shown = time.perf_counter()
         self.progress: Progress | None = None

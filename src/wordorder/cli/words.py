@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from annotated_types import Interval
-from rich.console import Console
 
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
+from wordorder.cli.printed import screen
 from wordorder.cli.progress import transient_progress
 from wordorder.errors import BadInput
 from wordorder.locks import held_file
@@ -151,7 +151,7 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps({"source": options.source, **answers}))
     else:
-        show(Console(highlight=False), options.source, answers)
+        show(screen(), options.source, answers)
     return 0
 
 
@@ -309,7 +309,7 @@ def _train_into(out: Path, options: VectorOptions) -> None:
 
     gensim_models("wordorder words train")  # if it is missing, say so before the text is read
     check_writable(out)
-    logs, start = Console(stderr=True, highlight=False), time.perf_counter()
+    logs, start = screen(stderr=True), time.perf_counter()
     with logs.status("reading"):
         corpus = load_corpus(options.data, field=options.field)
     texts = (document.text for document in corpus.documents)

@@ -12,7 +12,6 @@ run with a stored result is not repeated. The folder contains:
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from typing import Any
 import torch
 
 from wordorder.atomic import write_text
+from wordorder.cores import cores
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.algorithms import find
 from wordorder.experiments.cluster import ClusterLauncher
@@ -216,13 +216,6 @@ def _run_tasks(
         changed=lambda outcomes: _write_results(folder, jobs, outcomes),
         launcher=launcher,
     )
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def run_one(job: Settings, tell: Tell) -> dict[str, Any]:

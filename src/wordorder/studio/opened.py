@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 from wordorder.errors import BadInput, Refused
 from wordorder.model import LanguageModel, TokenModel
 from wordorder.text.corpus import Corpus
+from wordorder.text.files import stamps_of
 from wordorder.text.load import load_corpus
 from wordorder.text.store import TokenStore
 from wordorder.text.user_text import printable
@@ -26,22 +27,13 @@ Measured = TypeVar("Measured")
 def _shared_corpus(data: tuple[str, ...], **options: Any) -> Corpus:
     """Return a text, read once for all runs trained on it, and again if a file has changed."""
     held_out = (options.get(part, ()) for part in ("validation", "development"))
-    return _corpus(data, tuple(map(_written, chain(data, *held_out))), **options)
+    written = tuple(str(stamps_of(name)) for name in chain(data, *held_out))
+    return _corpus(data, written, **options)
 
 
 @lru_cache(maxsize=2)
-def _corpus(data: tuple[str, ...], written: tuple[object, ...], **options: Any) -> Corpus:
+def _corpus(data: tuple[str, ...], written: tuple[str, ...], **options: Any) -> Corpus:
     return load_corpus(data, **options)
-
-
-def _written(name: str) -> tuple[tuple[int, int], ...]:
-    """Return when a file, or each in a folder, was written, and its size; () for other names."""
-    try:
-        path = Path(name)
-        found = [each.stat() for each in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    except (OSError, ValueError):
-        return ()
-    return tuple((each.st_mtime_ns, each.st_size) for each in found)
 
 
 def check_utf8(path: Path) -> None:

@@ -82,6 +82,16 @@ def read_path(name: str, field: str) -> tuple[tuple[Document, ...], tuple[str, .
     return tuple(documents), tuple(notes), table
 
 
+def stamps_of(name: str) -> list[list[int]]:
+    """Return when a file, or each in a folder, was written, and its size; [] for other names."""
+    try:
+        path = user_path(name)
+        found = [each.stat() for each in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    except (OSError, ValueError, BadInput):
+        return []
+    return [[each.st_mtime_ns, each.st_size] for each in found]
+
+
 def documents_of_path(
     name: str, field: str, notes: list[str], *, streamed: bool = False
 ) -> tuple[Iterator[Document], bool]:

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -29,6 +28,7 @@ from torch import Tensor
 
 from wordorder.atomic import new_unfinished_folder, replacing, replacing_folder
 from wordorder.errors import BadInput
+from wordorder.training.moved_text import init_command
 from wordorder.training.parts import RankParts, read_parts
 
 KEPT = 2
@@ -106,10 +106,25 @@ def save(
             record["parts"] = {path.name: digest(path) for path in sorted(beside.glob(PARTS))}
         (beside / STATE).write_text(json.dumps(record), encoding="utf-8")
     for old in _folders(folder)[:-KEPT]:
-        with suppress(OSError):  # a user's file in the folder stays
-            for path in (old / STATE, old / WEIGHTS, *old.glob(PARTS)):
-                path.unlink(missing_ok=True)
-            old.rmdir()
+        _remove(old)
+
+
+def remove_after(folder: Path, step: int) -> None:
+    """Remove the checkpoints after a step, which are damaged if the one of that step was loaded."""
+    for path in _folders(folder):
+        if _step_of(path) > step:
+            _remove(path)
+
+
+def _remove(checkpoint: Path) -> None:
+    with suppress(OSError):  # a user's file in the folder stays
+        for path in (checkpoint / STATE, checkpoint / WEIGHTS, *checkpoint.glob(PARTS)):
+            path.unlink(missing_ok=True)
+        checkpoint.rmdir()
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def folder_for_parts(run_folder: Path) -> Path:
@@ -139,7 +154,7 @@ def load(folder: Path, say: Any = lambda line: None) -> Checkpoint:
     remedy = "train again with --overwrite"
     run = folder.parent
     if (run / "model.safetensors").exists():  # of an extension without training, for example
-        remedy = f"train from its weights with wordorder train --init {shlex.quote(str(run))}"
+        remedy = f"train from its weights with {init_command(run)}"
     raise BadInput(
         f"{run} has no complete checkpoint, so it cannot be resumed: {remedy}",
         code="training.no-checkpoint",
@@ -148,8 +163,7 @@ def load(folder: Path, say: Any = lambda line: None) -> Checkpoint:
 
 def newest_step(folder: Path) -> int:
     """Return the step of the newest checkpoint, which is complete; 0 without one."""
-    steps = [int(path.name.removeprefix("step-")) for path in _folders(folder)]
-    return max(steps, default=0)
+    return max(map(_step_of, _folders(folder)), default=0)
 
 
 def newest_weights(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
@@ -167,7 +181,7 @@ def newest_weights(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
                 }
         except (OSError, SafetensorError):  # removed meanwhile, or damaged
             continue
-        return int(path.name.removeprefix("step-")), weights
+        return _step_of(path), weights
     return None
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from pathlib import Path
 from typing import Any
 
 from wordorder.training.metrics import read
+from wordorder.training.moved_text import init_command
 from wordorder.training.word_checkpoints import unreached
 
 # Overfitting: the validation loss is this much above the training loss, and above the best one.
@@ -25,7 +25,7 @@ def of_finished(folder: Path, done: int) -> list[str]:
     """
     if not any("final" in record for record in read(folder / "metrics.jsonl", needed=done)):
         return []
-    command = f"wordorder train --init {shlex.quote(str(folder))} --data TEXT"
+    command = f"{init_command(folder)} --data TEXT"
     return [f"this run is finished; to train further, start a new one from its weights: {command}"]
 
 

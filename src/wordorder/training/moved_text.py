@@ -49,9 +49,21 @@ def resuming(folder: Path) -> str:
     return f"{resume_command(folder)} {{}}"
 
 
-def resume_command(folder: str | Path) -> str:
-    """Return the command that resumes a run."""
-    return f"wordorder train --resume {shlex.quote(str(folder))}"
+def resume_command(folder: str | Path, *, trust: bool = False, ranks: int = 1) -> str:
+    """Return the command that resumes a run.
+
+    Args:
+        trust: it has code of its own.
+        ranks: how many processes train it.
+    """
+    words = ["wordorder", "train", "--resume", str(folder)]
+    words += ["--trust"] * trust + ["--ranks", str(ranks)] * (ranks > 1)
+    return shlex.join(words)
+
+
+def init_command(folder: str | Path) -> str:
+    """Return the command that trains from a run's weights."""
+    return shlex.join(["wordorder", "train", "--init", str(folder)])
 
 
 def _is_missing(name: str) -> bool:

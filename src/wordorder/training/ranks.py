@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from wordorder.batch import RowShare
+from wordorder.cores import cores
 from wordorder.errors import BadInput, Failed
 from wordorder.version import __version__
 
@@ -267,7 +268,7 @@ def joined() -> Iterator[Ranks]:
     if has_gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)))
     else:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // here))
+        torch.set_num_threads(max(1, cores() // here))
     try:
         # The messages are sent by gloo from the CPU, also where NCCL sums the gradients.
         backend = "cpu:gloo,cuda:nccl" if has_gpus else "gloo"

@@ -34,7 +34,7 @@ from wordorder.text.user_text import named_folder
 from wordorder.training import word_checkpoints
 from wordorder.training.checkpoints import newest_step, not_finite
 from wordorder.training.config import LENGTHS
-from wordorder.training.moved_text import resume_command
+from wordorder.training.moved_text import init_command, resume_command
 from wordorder.training.process_state import isolated_process_state
 from wordorder.training.recorded import (
     check_has_run,
@@ -182,7 +182,9 @@ class Run:
     def unfinished(self) -> str | None:
         """How far an unfinished training has come, as text; None if training is finished."""
         metrics, steps = self.folder / "metrics.jsonl", self.config.get("steps")
-        if steps is None or not metrics.is_file() or b'"final":' in metrics.read_bytes():
+        known = metrics.read_bytes() if metrics.is_file() else b""
+        has_begun = known or any(self.folder.glob("training/step-*"))
+        if steps is None or not has_begun or b'"final":' in known:
             return None
         return f"saved at step {newest_step(self.folder / 'training'):,} of {steps:,}"
 
@@ -247,8 +249,8 @@ class Run:
         if self.source is not None and not self.config["import"].get("has_head", True):
             raise BadInput(
                 f"{command} needs a model that predicts tokens, but {self.folder} was imported "
-                "from a class without an output layer: train one with wordorder train --init "
-                f"{self.folder} --objective masked-token --no-causal",
+                f"from a class without an output layer: train one with {init_command(self.folder)} "
+                "--objective masked-token --no-causal",
                 code="training.no-output-layer",
             )
 

@@ -24,6 +24,7 @@ from wordorder.folders import is_set_aside, is_usable, recover, replacing_conten
 from wordorder.locks import held
 from wordorder.model import make_model, shape_of
 from wordorder.model.config import ModelConfig
+from wordorder.positions import foreign
 from wordorder.settings import Positive, checked
 from wordorder.text.user_text import named_folder
 from wordorder.training import checkpoints, final_notes, loop, metrics, report
@@ -44,7 +45,7 @@ from wordorder.training.display import Display
 from wordorder.training.follower import lead
 from wordorder.training.initial_run import with_initial_run
 from wordorder.training.initial_weights import weights_of
-from wordorder.training.moved_text import check_not_moved, resume_command, resuming
+from wordorder.training.moved_text import check_not_moved, init_command, resume_command, resuming
 from wordorder.training.plan import Plan, Timing, plan_of
 from wordorder.training.preconditions import (
     check_extras,
@@ -223,8 +224,15 @@ def resume_in_held_folder(
 ) -> Run:
     """Resume as `resume` does, in a folder whose lock the caller holds."""
     show = show or Display()
-    recover(folder, RUN)
+    if recover(folder, RUN):
+        show.say("an --overwrite was killed before its first checkpoint: the run before it is back")
     recorded = read_record(folder)
+    if "import" in recorded:
+        raise BadInput(
+            f"{folder} was imported, so there is no training to resume: train from its weights "
+            f"with {init_command(folder)}",
+            code="training.resume-of-import",
+        )
     with naming_damage(folder / "config.json"):
         model_config = ModelConfig.from_dict(recorded["model"])
         config = TrainConfig.from_dict(recorded["training"], model_config)
@@ -267,6 +275,7 @@ def resume_in_held_folder(
         prepared = Preparation(config, model, compute, forward, plan)
         training = _training(prepared, training_data, ranks)
         training.load(checkpoint)
+        checkpoints.remove_after(folder / "training", training.done)
         for note in final_notes.of_finished(folder, training.done):
             show.say(note)
         best, known = training.best, checkpoint.extra.get("decisions")
@@ -325,8 +334,7 @@ def _finish(
     except OSError as error:
         cause = cannot_write(error.filename or folder, error, "check its permissions")
         raise Failed(
-            f"{cause} (training is complete; write the report again with wordorder train --resume "
-            f"{folder})",
+            f"{cause} (training is complete; write the report again with {resume_command(folder)})",
             code="training.no-report",
         ) from None
     return Run.load(folder, trust=True)  # its code has already run
@@ -339,10 +347,9 @@ def _stopped(training: Training, folder: Path) -> str:
     newest = max(training.saved, checkpoints.newest_step(folder / "training"))
     done = "stopped" if newest < training.done else "stopped and saved"
     saved = "" if newest == training.done else f", saved at step {newest}"
-    return (
-        f"{done} at step {training.done} of {training.steps}{saved}: "
-        f"resume with {resume_command(folder)}"
-    )
+    has_code = bool(foreign(training.config.model.position))
+    again = resume_command(folder, trust=has_code, ranks=training.ranks.count)
+    return f"{done} at step {training.done} of {training.steps}{saved}: resume with {again}"
 
 
 def _left(folder: Path) -> str:

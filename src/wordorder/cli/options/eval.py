@@ -110,6 +110,14 @@ def read_options(arguments: list[str]) -> EvalOptions:
             BadInput("{} needs --tasks: add it", code="cli.eval-needs-tasks"),
         ),
         (
+            not options.data,
+            "field",
+            BadInput(
+                "{} has an effect only with --data: the run's own text is read as in training",
+                code="cli.eval-field-of-run",
+            ),
+        ),
+        (
             not options.retrieval,
             "lengths depths examples seed",
             BadInput("{} needs --retrieval: add it", code="cli.eval-needs-retrieval"),

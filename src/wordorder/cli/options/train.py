@@ -83,6 +83,7 @@ def _check_search(options: TrainOptions) -> None:
     refused = {
         "--resume": options.resume is not None,
         "--ranks": options.ranks > 1,
+        "--max-restarts": options.max_restarts > 0,
         "--shard": options.train.shard,
     }
     for name in (name for name, is_set in refused.items() if is_set):

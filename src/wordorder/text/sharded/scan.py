@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wordorder.atomic import write_text
+from wordorder.errors import BadInput
 from wordorder.numerals import counted
 from wordorder.text.corpus import BUILT_IN, HUB_PREFIX, ContentDigest, Corpus, Document
-from wordorder.text.files import documents_of_path
+from wordorder.text.files import documents_of_path, stamps_of
 from wordorder.text.hub import DatasetStream
 from wordorder.text.large_files import LONGEST_DOCUMENT, cut_long
 from wordorder.text.load import (
@@ -76,7 +77,8 @@ def scan(
     notes: list[str] = []
     has_table = False
     for number, name in enumerate(names):
-        source = _Source(name, field, most_bytes, scanner.source(number, printable(name)))
+        counts = scanner.source(number, printable(name), stamps_of(name))
+        source = _Source(name, field, most_bytes, counts)
         for document in source:
             scanner.add(number, document, source.rows)
         notes += source.notes
@@ -158,12 +160,26 @@ class _Scanner:
         self.cut = [0, 0]  # documents that were too long, and what they became
         self.first: Document | None = None
 
-    def source(self, number: int, name: str) -> dict[str, Any]:
-        """Return the counts of a source, and begin it if it is new."""
+    def source(self, number: int, name: str, written: list[list[int]] | None) -> dict[str, Any]:
+        """Return the counts of a source, and begin it if it is new.
+
+        Args:
+            written: as `stamps_of` has it; None: unknown, as in stores of older versions.
+
+        Raises:
+            BadInput: its first documents were read before, and it has changed.
+        """
         if number == len(self.sources):
             counts = {"documents": 0, "bytes": 0, "read": 0, "rows": None}
-            self.sources.append({"name": name, **counts})
+            self.sources.append({"name": name, "written": written, **counts})
             self.digests.append(ContentDigest())
+        elif self.sources[number]["written"] not in (None, written):
+            store = self.folder.parent
+            raise BadInput(
+                f"{name} has changed since {store} was begun: restore it, or remove {store} to "
+                "begin again",
+                code="text.store-text-changed",
+            )
         return self.sources[number]
 
     def replay(self) -> None:
@@ -172,7 +188,8 @@ class _Scanner:
             facts = json.loads(record.read_text())
             chunk = Chunk(record.with_suffix(".jsonl"), 0, facts["documents"])
             for document, owner in zip(chunk, facts["owners"], strict=True):
-                self.source(owner, facts["sources"][owner]["name"])
+                before = facts["sources"][owner]
+                self.source(owner, before["name"], before.get("written"))
                 self._count(owner, document)
             for counts, recorded in zip(self.sources, facts["sources"], strict=False):
                 counts.update(read=recorded["read"], rows=recorded["rows"])
