@@ -94,6 +94,7 @@ def test_what_is_typed_wins_over_the_default_and_that_over_the_fields() -> None:
         ("r --width 101", "width 101 is past 100: take less"),
         ("r --share 2", "share 2.0 is past 1: take less"),
         ("r --words a --words b", "--words is given twice: give all of its values after one"),
+        ("r --config a --config b", "--config is given twice: put both files into one"),
         (
             "r --words=a --share 1 --words b",
             "--words is given twice: give all of its values after one",

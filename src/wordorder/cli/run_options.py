@@ -273,8 +273,7 @@ def _overruling(options: RunOptions) -> Iterator[tuple[bool, str, str, BadInput]
             f"{part}_data",
             f"{part}_fraction",
             BadInput(
-                f"{{}} has no effect with --{part}-data, all of which is held out: leave out one "
-                "of the two",
+                f"{{}} has no effect with --{part}-data: leave out one of the two",
                 code="cli.overruled-by-held-out-data",
             ),
         )

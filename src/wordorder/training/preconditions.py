@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 from wordorder.errors import BadInput
 from wordorder.model import ModelConfig, shape_of
@@ -12,6 +14,7 @@ from wordorder.numerals import counted
 from wordorder.positions import PositionError, find, parse
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.training.config import TrainConfig
+from wordorder.training.moved_text import init_command
 from wordorder.training.run import Run
 
 
@@ -25,6 +28,20 @@ def check_extras(config: TrainConfig) -> None:
         raise BadInput(
             "--tensorboard needs the tensorboard package: pip install 'wordorder[tensorboard]'",
             code="training.tensorboard-missing",
+        )
+
+
+def check_was_trained(folder: Path, recorded: Mapping[str, Any]) -> None:
+    """Check that a run was trained, from its record.
+
+    Raises:
+        BadInput: it was imported, so it has no training to resume.
+    """
+    if "import" in recorded:
+        raise BadInput(
+            f"{folder} was imported, so there is no training to resume: train from its weights "
+            f"with {init_command(folder)}",
+            code="training.resume-of-import",
         )
 
 

@@ -45,13 +45,14 @@ from wordorder.training.display import Display
 from wordorder.training.follower import lead
 from wordorder.training.initial_run import with_initial_run
 from wordorder.training.initial_weights import weights_of
-from wordorder.training.moved_text import check_not_moved, init_command, resume_command, resuming
+from wordorder.training.moved_text import check_not_moved, resume_command, resuming
 from wordorder.training.plan import Plan, Timing, plan_of
 from wordorder.training.preconditions import (
     check_extras,
     check_layers,
     check_ranks,
     check_sample_prompt,
+    check_was_trained,
     notes_on_layers,
 )
 from wordorder.training.preparation import Preparation, memory_explained, prepare
@@ -72,7 +73,7 @@ from wordorder.training.timing import Deadline
 from wordorder.training.training import Training
 from wordorder.training.training_data import (
     TrainingData,
-    check_same_split,
+    check_same_text,
     notes_on_text,
     read_training_data,
     tokenizer_of,
@@ -227,12 +228,7 @@ def resume_in_held_folder(
     if recover(folder, RUN):
         show.say("an --overwrite was killed before its first checkpoint: the run before it is back")
     recorded = read_record(folder)
-    if "import" in recorded:
-        raise BadInput(
-            f"{folder} was imported, so there is no training to resume: train from its weights "
-            f"with {init_command(folder)}",
-            code="training.resume-of-import",
-        )
+    check_was_trained(folder, recorded)
     with naming_damage(folder / "config.json"):
         model_config = ModelConfig.from_dict(recorded["model"])
         config = TrainConfig.from_dict(recorded["training"], model_config)
@@ -257,14 +253,8 @@ def resume_in_held_folder(
     checkpoint = checkpoints.load(folder / "training", show.say)
     check_architecture(folder, config.model, checkpoint)
     training_data = read_training_data(config, tokenizer_of(folder), recorded["data"].get("chat"))
-    if training_data.facts["content_hash"] != recorded["data"]["content_hash"] and not inexact:
-        raise Refused(
-            f"the text of {' '.join(config.data)} has changed since {folder} was trained on it: "
-            "restore the old text, or add --inexact to resume with the new one",
-            code="training.other-text",
-        )
     if not inexact:
-        check_same_split(folder, recorded["data"], training_data.facts)
+        check_same_text(folder, recorded["data"], training_data.facts)
     if texts:
         record_texts(folder, config)
     model = make_model(config.model).to(compute.device)

@@ -149,17 +149,23 @@ def held_out_rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [*parts, ("validation", validation), ("development", development), *chat, *notes]
 
 
-def check_same_split(folder: Path, recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Check that the text of a run is split as when the run started.
+def check_same_text(folder: Path, recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Check that the text of a run is the same, and split as when the run started.
 
     Args:
         folder: the run folder.
         recorded: the data in its `config.json`.
-        facts: the data as split now.
+        facts: the data as read and split now.
 
     Raises:
-        Refused: the split differs, or the run is too old to have recorded it.
+        Refused: the text or the split differs, or the run is too old to have recorded it.
     """
+    if recorded["content_hash"] != facts["content_hash"]:
+        raise Refused(
+            f"the text of {facts['name']} has changed since {folder} was trained on it: restore "
+            "the old text, or add --inexact to resume with the new one",
+            code="training.other-text",
+        )
     if recorded.get("split") != facts["split"]:
         raise Refused(
             f"{folder} was trained with another split of its text than this version makes, so its "
