@@ -46,9 +46,9 @@ def losses(evidence: Evidence) -> tuple[list[str], Rows]:
         ]
         for p, lines in ranked(evidence)
     ]
-    if evidence.n_gram:
-        own = evidence.n_gram
+    if own := evidence.n_gram:
         rows.append([N_GRAM, "", f"{own['bits_per_byte']:.4f}", f"{own['loss']:.3f}", "", "", ""])
+        rows.sort(key=lambda row: float(row[3]))
     head = [
         *("position", "seeds", "bits per byte", "nats per token", "nats against rotary", "pairs"),
         "verdict",

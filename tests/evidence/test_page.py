@@ -81,7 +81,6 @@ def test_what_the_page_says_of_later_embeddings_is_in_the_evidence(evidence: Mod
     assert "The interval of `t5`, exploratory too, leaves out zero, with a smaller" in page
     assert gaps["kerple"].mean < gaps["t5"].mean < gaps["t5"].high < 0
     assert changes["fire"].low > 0 < changes["t5"].low
-    assert "The GRU has its learning rate, and no runs yet" in page and not read.runs.get("gru")
 
 
 def test_the_machines_are_those_of_the_page(evidence: ModuleType) -> None:

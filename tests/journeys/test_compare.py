@@ -14,10 +14,12 @@ import pytest
 
 from wordorder.cli.main import main
 
-SMALL = (
+SIZES = (
     "--width 32 --layers 1 --heads 2 --trained-length 8 --batch-size 4 --tokenizer bytes "
-    "--dtype float32 --kernel plain --compile no --threads 2 --lengths 1 2 4 --positions none alibi"
+    "--dtype float32 --kernel plain --compile no --threads 2"
 ).split()
+LISTS = ["--lengths", "1", "2", "4"], ["--positions", "none", "alibi"]
+SMALL = [*SIZES, *LISTS[0], *LISTS[1]]
 
 
 @pytest.fixture
@@ -140,7 +142,8 @@ def test_bad_input(
 ) -> None:
     data = [] if "--data" in words else ["--data", text]
     steps = [] if "--time" in words else ["--steps", "3"]
-    assert main(["compare", *SMALL, *data, *steps, "--out", "c", *words]) == 2
+    lists = [word for each in LISTS if each[0] not in words for word in each]
+    assert main(["compare", *SIZES, *lists, *data, *steps, "--out", "c", *words]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith("error: ") and said in line
     assert not Path("c").exists()

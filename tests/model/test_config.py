@@ -81,7 +81,9 @@ def test_a_configuration_survives_json() -> None:
 def test_unknown_fields_are_named() -> None:
     with pytest.raises(BadInput) as caught:
         ModelConfig.from_dict({"widht": 3, "width": 96, "dept": 4})
-    assert str(caught.value) == "unknown model fields: dept, widht"
+    assert str(caught.value) == (
+        "unknown model fields: dept, widht; if a later version wrote them, upgrade wordorder"
+    )
 
 
 def test_a_configuration_stays_as_it_is() -> None:

@@ -48,9 +48,8 @@ class RankParts:
             OSError: a rank cannot write its part.
             Failed: another rank has ended.
         """
+        from torch.distributed.checkpoint import HuggingFaceStorageWriter, save
         from torch.distributed.checkpoint.api import CheckpointException
-        from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
-        from torch.distributed.checkpoint.state_dict_saver import save
 
         writer = HuggingFaceStorageWriter(str(self.folder), save_distributed=True)
         try:
@@ -67,9 +66,8 @@ def read_parts(folder: Path, without: Collection[str]) -> dict[str, Tensor]:
     Args:
         without: names of tensors to leave out.
     """
-    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint import HuggingFaceStorageReader, load
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-    from torch.distributed.checkpoint.state_dict_loader import load
 
     reader = HuggingFaceStorageReader(str(folder))
     described = reader.read_metadata().state_dict_metadata

@@ -35,7 +35,7 @@ from wordorder.errors import BadInput, Failed
 from wordorder.version import __version__
 
 if TYPE_CHECKING:
-    from torch.distributed.distributed_c10d import Store
+    from torch.distributed import Store
 
 STEP = 0  # a header of 0 announces a step; any other value is the size of a message
 # A follower waits this long for the leader, which may read much text and measure the machine.
@@ -306,15 +306,13 @@ def _store(rank: int, count: int) -> Store:
     torchrun keeps its store when it restarts the ranks, so each attempt has names of its own:
     otherwise they would read the addresses of the processes that have ended.
     """
-    from torch.distributed.distributed_c10d import PrefixStore
-
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     is_of_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     store = dist.TCPStore(
         address, port, count, is_master=rank == 0 and not is_of_torchrun, timeout=CONNECTING
     )
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return PrefixStore(f"attempt {attempt}", store)
+    return dist.PrefixStore(f"attempt {attempt}", store)
 
 
 def _check_same_versions(ranks: Ranks) -> None:
