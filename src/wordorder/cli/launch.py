@@ -77,7 +77,7 @@ def launch(arguments: list[str], ranks: int, max_restarts: int, folder: Path) ->
         killed = {r: -code for r, code in codes.items() if code < 0 and -code != signal.SIGTERM}
         if killed:
             rank, number = next(iter(killed.items()))
-            remedy = f"continue with {resume_command(folder)} --ranks {ranks}"
+            remedy = f"continue with {resume_command(folder, ranks=ranks)}"
             if is_set_aside(folder) or not is_usable(folder, RUN):
                 remedy = "nothing was saved; train again"
             raise Failed(
