@@ -161,11 +161,17 @@ def status(evidence: Evidence) -> str:
     if shared := [line for line in lines if line["machine"]["device"] == "cuda"]:
         hours = sum(_hours([line], "cuda") / line.get("processes", 1) for line in shared)
         cost.append(f"{60 * hours:.0f} minutes of a GPU")
+    planned, added = len(FIRST) * whole, len(LATER) * whole
+    done = (
+        f"Done so far: {evidence.done} of the {planned} runs of the first five"
+        f"{' (left: ' + ', '.join(missing) + ')' if missing else ''}, {later} of the {added} of "
+        "T5, KERPLE, FIRE and the GRU"
+    )
+    if (evidence.done, later) == (planned, added):
+        done = f"All runs are done: {planned} of the first five, {added} of the others"
     text = (
-        f"Done so far: {evidence.done} of the {len(FIRST) * whole} runs of the first five"
-        f"{' (left: ' + ', '.join(missing) + ')' if missing else ''}, {later} of the "
-        f"{len(LATER) * whole} of T5, KERPLE, FIRE and the GRU, and {len(evidence.rates)} shorter "
-        f"runs that chose learning rates, in {' and '.join(cost)}."
+        f"{done}, and {len(evidence.rates)} shorter runs that chose learning rates, in "
+        f"{' and '.join(cost)}."
     )
     smallest = [
         f"{detectable(change.difference.spread, change.compared):.3f} (`{position}`)"

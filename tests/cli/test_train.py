@@ -10,6 +10,7 @@ import pytest
 
 from wordorder.cli.train import next_commands
 from wordorder.errors import BadInput
+from wordorder.training.moved_text import init_command, resume_command
 from wordorder.training.recorded import check_run_folder
 
 
@@ -23,6 +24,13 @@ def test_it_ends_with_commands_that_can_be_typed() -> None:
         first, second = (shlex.split(part) for part in line.removeprefix("next: ").split(", or "))
         assert first == ["wordorder", "generate", "my runs/a", *trust, "The"]
         assert second == ["wordorder", "eval", "my runs/a", *trust]
+
+
+def test_a_run_with_code_of_its_own_is_resumed_with_trust(tmp_path: Path) -> None:
+    assert resume_command(tmp_path) == f"wordorder train --resume {tmp_path}"
+    (tmp_path / "config.json").write_text('{"code": "0123"}')
+    assert resume_command(tmp_path, ranks=2).endswith(f"{tmp_path} --trust --ranks 2")
+    assert init_command(tmp_path) == f"wordorder train --init {tmp_path} --trust"
 
 
 def test_a_remedy_can_be_typed(tmp_path: Path) -> None:

@@ -181,10 +181,18 @@ def test_a_folder_of_something_else(tmp_path: Path, text: str | None, message: s
         write_report(tmp_path)
 
 
-def test_a_result_without_its_loss_is_damaged(folder: Path) -> None:
-    with (folder / "results.jsonl").open("a", encoding="utf-8") as out:
-        out.write('{"position": "alibi", "seed": 0}\n')
-    with pytest.raises(BadInput, match=r"results\.jsonl is damaged \('validation_loss'\)"):
+@pytest.mark.parametrize(
+    "changed",
+    [{}, {"curve": [[1]]}, {"same_targets": 5}, {"seed": "x"}],
+)
+def test_a_result_that_is_not_whole_is_damaged(folder: Path, changed: dict[str, Any]) -> None:
+    path = folder / "results.jsonl"
+    first = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
+    if not changed:
+        del first["validation_loss"]
+    with path.open("a", encoding="utf-8") as out:
+        out.write(json.dumps({**first, **changed}) + "\n")
+    with pytest.raises(BadInput, match=r"results\.jsonl is damaged"):
         read_summary(folder)
 
 

@@ -20,6 +20,7 @@ from wordorder.errors import BadInput, Refused
 from wordorder.locks import held
 from wordorder.text import large_files
 from wordorder.text.chat_template import template_for
+from wordorder.text.files import stamps_of
 from wordorder.text.load import load_corpus
 from wordorder.text.sharded import assignment, prepare, workers
 from wordorder.text.sharded.array import ShardedArray
@@ -182,6 +183,20 @@ def test_a_killed_dataset_is_read_on_from_its_row(
     assert "have no text in column 'text'" in index["notes"][1]
     prepare.prepare(tmp_path / "all", replace(config, most_bytes=None))
     assert open_sharded(tmp_path / "all").index["documents"] == sum(row is not None for row in rows)
+
+
+def test_a_text_has_the_stamps_of_what_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "books"
+    (folder / "store").mkdir(parents=True)
+    path = many(folder)
+    before = stamps_of(str(folder))
+    assert [name for name, *_ in before] == [str(path)]
+    (folder / ".hidden").touch()
+    (folder / "gone").symlink_to(tmp_path / "nowhere")
+    assert stamps_of(str(folder)) == before
+    os.utime(path, ns=(0, 0))
+    assert stamps_of(str(folder)) != before
+    assert stamps_of("hf:some/data") == []
 
 
 def test_copies_are_found_in_several_passes(

@@ -20,7 +20,7 @@ def open_run(folder: str, *, trust: bool) -> Run:
     """
     run = Run.load(folder, trust=trust)
     if (unfinished := run.unfinished) is not None:
-        again = resume_command(folder, trust=trust)
+        again = resume_command(folder)
         note = f"note: the training of {folder} is not over, {unfinished}: go on with {again}"
         print(note, file=sys.stderr)
     return run

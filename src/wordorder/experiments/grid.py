@@ -26,7 +26,6 @@ from wordorder.experiments.paired_run import MEASURES, is_trained, train_and_mea
 from wordorder.experiments.runner import Progress, at_once_in_words, run_what_is_left
 from wordorder.names import file_name
 from wordorder.numerals import counted
-from wordorder.positions import code_of
 from wordorder.training.plan import readable_seconds
 
 SECONDS_TO_START = 5.0  # of a process: imports and reading the text
@@ -234,7 +233,7 @@ def _job(record: Comparison, cell: Cell, measure: dict[str, Any] | None) -> Job:
             "machine": record.machine,
             "measure": measure,
             "text": record.data["content_hash"],
-            "code": code_of(cell.position),  # None: not of a user
+            "code": record.code.get(cell.position),  # None: not of a user
         },
         {"folder": str(cell.folder), "command": record.command},
         cell.folder / MEASURES,

@@ -155,6 +155,7 @@ def _search(
     folder: Path, config: TrainConfig, show: Progress, command: str | None, trust: bool
 ) -> RateSearch:
     config, data, _ = with_initial_run(config, trust=trust)
+    code = code_of(config.model.position)  # None: not of a user
     asked = {**as_job(replace(config, out=None, overwrite=False)), "text": data.facts["split"]}
     asked = json.loads(json.dumps({**asked, "content_hash": data.facts["content_hash"]}))
     resumes = goes_on(folder, SEARCH, overwrite=config.overwrite)
@@ -176,6 +177,7 @@ def _search(
         )
         record = {**asdict(settled), "run_steps": run_steps, "asked": asked}
         record["steps"] = min(run_steps, max(FEWEST_STEPS, math.ceil(SHARE * run_steps)))
+    record["code"] = code
     with beginning(folder, SEARCH, goes_on=resumes):
         _write(folder, record)
     config = with_dropout(config, data, record["run_steps"])
@@ -268,7 +270,7 @@ def _job(
             "machine": machine,
             "measure": CHOOSING_BY_PARTS if mixture_of(config.data) else CHOOSING,
             "text": text,
-            "code": code_of(config.model.position),  # None: not of a user
+            "code": record["code"],
         },
         {"folder": str(run), "command": command},
         run / MEASURES,

@@ -87,10 +87,10 @@ def read_summary(folder: Path) -> Summary:
     Raises:
         BadInput: no comparison is there, or it is damaged.
     """
-    path = folder / "results.jsonl"
+    path, comparison = folder / "results.jsonl", Comparison.read(folder)
     try:
-        return summarise(Comparison.read(folder), read(path, of_steps=False))
-    except (KeyError, TypeError) as error:
+        return summarise(comparison, read(path, of_steps=False))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadInput(
             f"{path} is damaged ({error}): choose another --out", code="experiments.damaged-results"
         ) from None

@@ -15,7 +15,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wordorder.errors import BadInput
 from wordorder.folders import is_ours
@@ -82,14 +82,18 @@ def read_path(name: str, field: str) -> tuple[tuple[Document, ...], tuple[str, .
     return tuple(documents), tuple(notes), table
 
 
-def stamps_of(name: str) -> list[list[int]]:
-    """Return when a file, or each in a folder, was written, and its size; [] for other names."""
+def stamps_of(name: str) -> list[list[Any]]:
+    """Return the name, time and size of a file, or of each that is read in a folder.
+
+    For other names, such as those of datasets, it is empty.
+    """
     try:
         path = user_path(name)
-        found = [each.stat() for each in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+        files = _inside(path).files if path.is_dir() else [path]
+        found = [(each, each.stat()) for each in files]
     except (OSError, ValueError, BadInput):
         return []
-    return [[each.st_mtime_ns, each.st_size] for each in found]
+    return [[printable(each), of.st_mtime_ns, of.st_size] for each, of in found]
 
 
 def documents_of_path(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from pathlib import Path
@@ -49,21 +50,28 @@ def resuming(folder: Path) -> str:
     return f"{resume_command(folder)} {{}}"
 
 
-def resume_command(folder: str | Path, *, trust: bool = False, ranks: int = 1) -> str:
+def resume_command(folder: str | Path, *, ranks: int = 1) -> str:
     """Return the command that resumes a run.
 
     Args:
-        trust: it has code of its own.
         ranks: how many processes train it.
     """
-    words = ["wordorder", "train", "--resume", str(folder)]
-    words += ["--trust"] * trust + ["--ranks", str(ranks)] * (ranks > 1)
-    return shlex.join(words)
+    several = ["--ranks", str(ranks)] if ranks > 1 else []
+    return shlex.join(["wordorder", "train", "--resume", str(folder), *_trust(folder), *several])
 
 
 def init_command(folder: str | Path) -> str:
     """Return the command that trains from a run's weights."""
-    return shlex.join(["wordorder", "train", "--init", str(folder)])
+    return shlex.join(["wordorder", "train", "--init", str(folder), *_trust(folder)])
+
+
+def _trust(folder: str | Path) -> list[str]:
+    """Return the option that a run with code of its own needs."""
+    try:
+        has_code = "code" in json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return []
+    return ["--trust"] if has_code else []
 
 
 def _is_missing(name: str) -> bool:

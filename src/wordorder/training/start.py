@@ -24,7 +24,6 @@ from wordorder.folders import is_set_aside, is_usable, recover, replacing_conten
 from wordorder.locks import held
 from wordorder.model import make_model, shape_of
 from wordorder.model.config import ModelConfig
-from wordorder.positions import foreign
 from wordorder.settings import Positive, checked
 from wordorder.text.user_text import named_folder
 from wordorder.training import checkpoints, final_notes, loop, metrics, report
@@ -337,8 +336,7 @@ def _stopped(training: Training, folder: Path) -> str:
     newest = max(training.saved, checkpoints.newest_step(folder / "training"))
     done = "stopped" if newest < training.done else "stopped and saved"
     saved = "" if newest == training.done else f", saved at step {newest}"
-    has_code = bool(foreign(training.config.model.position))
-    again = resume_command(folder, trust=has_code, ranks=training.ranks.count)
+    again = resume_command(folder, ranks=training.ranks.count)
     return f"{done} at step {training.done} of {training.steps}{saved}: resume with {again}"
 
 

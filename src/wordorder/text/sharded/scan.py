@@ -160,7 +160,7 @@ class _Scanner:
         self.cut = [0, 0]  # documents that were too long, and what they became
         self.first: Document | None = None
 
-    def source(self, number: int, name: str, written: list[list[int]] | None) -> dict[str, Any]:
+    def source(self, number: int, name: str, written: list[list[Any]] | None) -> dict[str, Any]:
         """Return the counts of a source, and begin it if it is new.
 
         Args:
