@@ -29,6 +29,7 @@ from ten_million_table import (
 
 from wordorder.experiments.power import detectable
 from wordorder.experiments.tuning import FACTORS
+from wordorder.numerals import signed
 
 FARTHEST = 8  # times the trained length
 
@@ -86,7 +87,7 @@ def reach(evidence: Evidence) -> str:
     shown = []
     for position, lines in ranked(evidence):
         change = change_of_context(lines, LENGTH, FARTHEST * LENGTH)
-        shown.append(f"`{position}` " + ("cannot" if change is None else f"{change.mean:+.3f}"))
+        shown.append(f"`{position}` " + ("cannot" if change is None else signed(change.mean)))
     what = f"With {FARTHEST * LENGTH:,} tokens of context instead of {LENGTH} the loss of the same"
     return f"{what} words changes by: {', '.join(shown)}." if shown else ""
 

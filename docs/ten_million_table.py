@@ -31,6 +31,7 @@ from ten_million_evidence import (
 from wordorder.experiments.results import word_for
 from wordorder.experiments.statistics import interval
 from wordorder.interop.harness.blimp import phenomena
+from wordorder.numerals import signed
 
 Rows = list[list[str]]
 SHUFFLED = "shuffled"  # of the order probes: the whole context, in a random order
@@ -157,8 +158,8 @@ def with_interval(lines: dict[int, Line], name: str) -> str:
 
 def with_ends(change: Any) -> str:
     """Return a change with the ends of its interval, which a single seed does not have."""
-    ends = "" if change.low is None else f" ({change.low:+.3f} to {change.high:+.3f})"
-    return f"{change.mean:+.3f}{ends}"
+    ends = "" if change.low is None else f" ({signed(change.low)} to {signed(change.high)})"
+    return f"{signed(change.mean)}{ends}"
 
 
 def longer(lines: dict[int, Line], factor: int, reads_far: bool) -> str:
@@ -201,7 +202,7 @@ def order(lines: dict[int, Line]) -> str:
     rises = [line["order"][SHUFFLED] for line in lines.values()]
     if any(isinstance(rise, str) for rise in rises):
         return "cannot"
-    return f"{math.fsum(rises) / len(rises):+.3f}"
+    return signed(math.fsum(rises) / len(rises))
 
 
 def extension(lines: dict[int, Line]) -> str:

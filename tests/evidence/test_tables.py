@@ -82,7 +82,7 @@ def test_planted_results_are_what_the_tables_say(
     read = evidence.read(folder)
     against = column(table.losses(read), "nats against rotary")
     assert against["rotary"] == "baseline"
-    assert against["none"] == "+0.000 (+0.000 to +0.000)"
+    assert against["none"] == "0.000 (0.000 to 0.000)"
     assert against["alibi"].startswith("+0.10")
     assert column(table.losses(read), "verdict") == {
         **{"rotary": "", "none": "equal within 0.02 so far", "alibi": "worse so far"},
@@ -107,7 +107,7 @@ def test_the_summary_says_what_is_measured(
     assert [line.partition(".**")[0] for line in lines] == [
         *("- **Loss", "- **Past the trained length", "- **Grammar"),
     ]
-    assert "`none` +0.000 (+0.000 to +0.000), equal within 0.02 so far (3 seeds)" in lines[0]
+    assert "`none` 0.000 (0.000 to 0.000), equal within 0.02 so far (3 seeds)" in lines[0]
     assert "`rotary`" not in lines[0].partition(":")[2]
     assert "`learned` cannot" in lines[1] and "`alibi` +0.000" in lines[1]
     (folder / "runs.jsonl").unlink()
