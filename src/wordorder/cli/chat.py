@@ -9,7 +9,6 @@ answers. With --json every line of input is answered by one JSON object on its o
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -29,6 +28,7 @@ from wordorder.text.conversation import ChatPrompt, Conversation
 from wordorder.text.stop_texts import StopTexts
 from wordorder.text.user_text import decode, is_blank
 from wordorder.training.compute import pick_device
+from wordorder.training.moved_text import init_command
 from wordorder.training.run import Run
 from wordorder.training.text_generation import generate_text
 from wordorder.training.threads import use_free_cores
@@ -53,8 +53,7 @@ def chat(options: GenerateOptions, sampling: Sampling) -> int:
     if run.chat is None:
         raise BadInput(
             f"--chat needs a model trained on conversations, and {run.folder} was not: fine-tune "
-            f"it with wordorder train --init {shlex.quote(str(run.folder))} --data chats.jsonl, or "
-            "leave out --chat",
+            f"it with {init_command(run.folder)} --data chats.jsonl, or leave out --chat",
             code="cli.chat-no-template",
         )
     if sys.stdin is None:

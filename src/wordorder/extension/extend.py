@@ -15,7 +15,7 @@ import json
 import re
 import shlex
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from annotated_types import Gt
 
@@ -47,7 +47,7 @@ from wordorder.positions import parse
 from wordorder.settings import Duration, Epochs, NotNegative, Positive, Rate, Seed, check
 from wordorder.training.checkpoints import save_weights
 from wordorder.training.compute import pick_device
-from wordorder.training.config import LENGTHS, TrainConfig, folder_of, whole_paths
+from wordorder.training.config import LENGTHS, TrainConfig, TrainingDevice, folder_of, whole_paths
 from wordorder.training.moved_text import check_not_moved
 from wordorder.training.record import free_folder
 from wordorder.training.run import RUN, Run
@@ -100,7 +100,7 @@ class Extension:
     batch_size: NotNegative = 0
     seed: Seed | None = None
     retrieval: tuple[str, ...] = MEASURED
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: TrainingDevice = "auto"
 
     def __post_init__(self) -> None:
         check(self)

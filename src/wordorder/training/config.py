@@ -50,6 +50,7 @@ DEFAULT_SECONDS = 180.0
 MOST_ACCUMULATED = 1 << 16
 LENGTHS = ("time", "steps", "tokens", "epochs")  # alternative lengths of a run
 TEXTS = ("data", "validation_data", "development_data")  # settings that name texts
+TrainingDevice = Literal["auto", "cpu", "cuda", "mps"]
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class TrainConfig:
     many, each as a run in RUN/words"""
     sample_prompt: str = ""
     """prompt of the samples generated during training"""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: TrainingDevice = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """dtype of activations; auto measures"""
     kernel: Literal["auto", "plain", "fused", "flex"] = "auto"
